@@ -1,0 +1,1 @@
+//! The admin listener: health, metrics and status. Reads snapshots, changes nothing.

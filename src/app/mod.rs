@@ -1,0 +1,1 @@
+//! Running the gateway: settings in, a running process out.

@@ -1,0 +1,50 @@
+//! Settings that are ready to use: what needs a restart to change ([`Boot`]) and what a reload changes (`live`).
+
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use crate::gateway;
+use crate::net::listener::ListenAddress;
+use crate::net::tls::ServerTls;
+use crate::telemetry::logs;
+
+/// A whole configuration, checked.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// What needs a restart to change.
+    pub boot: Boot,
+    /// What a reload changes.
+    pub live: gateway::Settings,
+}
+
+/// What needs a restart to change.
+#[derive(Debug, Clone)]
+pub struct Boot {
+    /// The gateway listener's address.
+    pub gateway: ListenAddress,
+    /// The admin listener's address.
+    pub admin: ListenAddress,
+    /// TLS on the gateway listener, if any.
+    pub tls: Option<ServerTls>,
+    /// Worker threads; `None`: as many as cores.
+    pub workers: Option<NonZeroUsize>,
+    /// The most connections at once on the gateway listener.
+    pub max_connections: usize,
+    /// The most calls under way at once.
+    pub max_in_flight: usize,
+    /// Bounds on what one caller can send.
+    pub limits: gateway::Limits,
+    /// Logs.
+    pub log: logs::Settings,
+    /// How the process ends.
+    pub drain: DrainSettings,
+}
+
+/// How the process ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DrainSettings {
+    /// For how long connections are still accepted after SIGTERM.
+    pub accept_for: Duration,
+    /// For how long what is under way may go on after that.
+    pub grace: Duration,
+}

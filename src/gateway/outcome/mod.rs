@@ -1,0 +1,1 @@
+//! What an answer says. `read` gives an `Outcome`.

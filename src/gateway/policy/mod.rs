@@ -1,0 +1,1 @@
+//! Whether this caller may make this call. `allow` gives a `Grant`.

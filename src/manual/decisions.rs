@@ -1,0 +1,1 @@
+//! Decisions that shape the whole: what, why, and what was turned down.

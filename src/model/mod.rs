@@ -1,0 +1,11 @@
+//! The words of this program, without I/O: what an app, an API, a region, an endpoint, an ErrorCode and a secret are.
+//!
+//! Each is a checked type: whoever holds one need not check again.
+
+pub mod api;
+pub mod app;
+pub mod duration;
+pub mod endpoint;
+pub mod error_code;
+pub mod region;
+pub mod secret;

@@ -1,0 +1,68 @@
+//! Secrets as types: they print redacted, cannot be serialised, and are wiped when dropped.
+
+use std::fmt;
+
+use zeroize::Zeroizing;
+
+/// An app's secret key, as text: Tencent shows 64 characters that look like hex, and signs with the characters
+/// themselves.
+///
+/// It has no `Display` and no `Serialize`; `Debug` shows that there is one and nothing of it, not even its length.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SecretKey(Zeroizing<Box<str>>);
+
+/// Why a text is no [`SecretKey`]. It never quotes the text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum BadSecretKey {
+    /// Nothing is there.
+    #[error("the key is empty")]
+    Empty,
+    /// A space, a control character or something beyond ASCII stands in it, so it was not copied cleanly.
+    #[error("the key holds a character that is no visible ASCII character")]
+    NotVisibleAscii,
+}
+
+impl SecretKey {
+    /// Takes a key as its text, without white space around it.
+    ///
+    /// # Errors
+    /// When the text is empty or holds anything but visible ASCII.
+    pub fn new(text: &str) -> Result<Self, BadSecretKey> {
+        match text.trim() {
+            "" => Err(BadSecretKey::Empty),
+            key if key.bytes().all(|b| b.is_ascii_graphic()) => Ok(Self(Zeroizing::new(key.into()))),
+            _ => Err(BadSecretKey::NotVisibleAscii),
+        }
+    }
+
+    /// The key's characters, for whoever signs or verifies. Never log them.
+    #[must_use]
+    pub fn expose(&self) -> &[u8] {
+        self.0.as_bytes()
+    }
+}
+
+impl fmt::Debug for SecretKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SecretKey(redacted)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn debug_shows_nothing_of_the_key() {
+        let key = SecretKey::new(" FAKE0123456789\n").unwrap();
+        assert_eq!(key.expose(), b"FAKE0123456789");
+        assert_eq!(format!("{key:?}"), "SecretKey(redacted)");
+    }
+
+    #[test]
+    fn a_key_is_visible_ascii() {
+        assert_eq!(SecretKey::new(" \n"), Err(BadSecretKey::Empty));
+        assert_eq!(SecretKey::new("a b"), Err(BadSecretKey::NotVisibleAscii));
+        assert_eq!(SecretKey::new("clé"), Err(BadSecretKey::NotVisibleAscii));
+    }
+}

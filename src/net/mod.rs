@@ -1,0 +1,5 @@
+//! Sockets: listening, connecting, TLS, capped bodies, and stopping.
+
+pub mod client;
+pub mod listener;
+pub mod tls;
