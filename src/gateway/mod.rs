@@ -4,13 +4,13 @@
 //! each, in the order in which a call meets them; a step may name the product of an earlier one and nothing of a
 //! later one.
 
-pub mod caller;
-pub mod target;
-pub mod policy;
 pub mod admission;
+pub mod caller;
 pub mod credentials;
 pub mod forward;
 pub mod outcome;
+pub mod policy;
+pub mod target;
 
 use std::time::Duration;
 

@@ -37,7 +37,9 @@ pub struct ApiName(Arc<str>);
 
 /// Why a text is no [`ApiName`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("an API is named service/command, or v1/service/command in the old Call family, each of A-Z a-z 0-9 _ -")]
+#[error(
+    "an API is named service/command, or v1/service/command in the old Call family, each of A-Z a-z 0-9 _ -"
+)]
 pub struct BadApiName;
 
 impl ApiName {
@@ -87,7 +89,8 @@ impl ApiName {
     #[must_use]
     pub fn answers_secret(&self) -> bool {
         // `room_config` and `call_config` have the command too, though the catalogue knows only `live_config`'s.
-        self.command() == "get_callback_token" || catalogue().find(self).is_some_and(|entry| entry.answers_secret)
+        self.command() == "get_callback_token"
+            || catalogue().find(self).is_some_and(|entry| entry.answers_secret)
     }
 }
 
@@ -199,7 +202,10 @@ impl Catalogue {
     #[must_use]
     pub fn nearest(&self, name: &str) -> Option<&ApiName> {
         let names = self.entries.iter().map(|(known, _)| (edit_distance(known.as_str(), name), known));
-        names.min_by_key(|&(distance, _)| distance).filter(|&(distance, _)| distance <= 5).map(|(_, known)| known)
+        names
+            .min_by_key(|&(distance, _)| distance)
+            .filter(|&(distance, _)| distance <= 5)
+            .map(|(_, known)| known)
     }
 }
 
@@ -207,13 +213,14 @@ impl Catalogue {
 #[must_use]
 pub fn catalogue() -> &'static Catalogue {
     static CATALOGUE: LazyLock<Catalogue> = LazyLock::new(|| {
-        let entries: Vec<Entry> =
-            serde_json::from_str(include_str!("api-catalogue.json")).expect("the built-in catalogue is tested");
+        let entries: Vec<Entry> = serde_json::from_str(include_str!("api-catalogue.json"))
+            .expect("the built-in catalogue is tested");
         let entries: Vec<_> = entries
             .into_iter()
             .map(|entry| (entry.path.parse().expect("the built-in catalogue's paths are tested"), entry))
             .collect();
-        let by_name = entries.iter().enumerate().map(|(index, (name, _))| (ApiName::clone(name), index)).collect();
+        let by_name =
+            entries.iter().enumerate().map(|(index, (name, _))| (ApiName::clone(name), index)).collect();
         Catalogue { entries, by_name }
     });
     &CATALOGUE
@@ -256,9 +263,15 @@ mod tests {
         let name: ApiName = "live_config/get_callback".parse().unwrap();
         assert_eq!("v4/live_config/get_callback".parse(), Ok(name.clone()));
         assert_eq!("/v4/live_config/get_callback".parse(), Ok(name.clone()));
-        assert_eq!((name.command(), name.url_path().as_str()), ("get_callback", "/v4/live_config/get_callback"));
+        assert_eq!(
+            (name.command(), name.url_path().as_str()),
+            ("get_callback", "/v4/live_config/get_callback")
+        );
         let old: ApiName = "v1/callback/set".parse().unwrap();
-        assert_eq!((old.family(), old.as_str(), old.url_path().as_str()), (Family::V1, "v1/callback/set", "/v1/callback/set"));
+        assert_eq!(
+            (old.family(), old.as_str(), old.url_path().as_str()),
+            (Family::V1, "v1/callback/set", "/v1/callback/set")
+        );
         for bad in ["", "a", "a/", "/a", "a//b", "a/b/c", "v2/a/b", "a/b.c", "a/b c", "a/b%2f", "a/é"] {
             assert_eq!(bad.parse::<ApiName>(), Err(BadApiName), "{bad}");
         }

@@ -48,16 +48,34 @@ mod tests {
 
     #[test]
     fn reads_what_people_write() {
-        for (text, milliseconds) in
-            [("0ms", 0), ("250ms", 250), ("3s", 3_000), ("30m", 1_800_000), ("24h", 86_400_000), ("7d", 604_800_000)]
-        {
+        for (text, milliseconds) in [
+            ("0ms", 0),
+            ("250ms", 250),
+            ("3s", 3_000),
+            ("30m", 1_800_000),
+            ("24h", 86_400_000),
+            ("7d", 604_800_000),
+        ] {
             assert_eq!(parse(text), Ok(Duration::from_millis(milliseconds)), "{text}");
         }
     }
 
     #[test]
     fn refuses_the_rest() {
-        for bad in ["", "5", "s", "5 parsecs", "5 s", "-5s", "+5s", "1.5s", "5S", "1h30m", "99999999999999999999s", "4000d"] {
+        for bad in [
+            "",
+            "5",
+            "s",
+            "5 parsecs",
+            "5 s",
+            "-5s",
+            "+5s",
+            "1.5s",
+            "5S",
+            "1h30m",
+            "99999999999999999999s",
+            "4000d",
+        ] {
             assert_eq!(parse(bad), Err(BadDuration), "{bad}");
         }
     }

@@ -19,7 +19,9 @@ pub enum BadEndpoint {
     #[error("an endpoint is a URL such as https://host or https://host:port, without path, query or user")]
     NotAnOrigin,
     /// `http` to a host that is not loopback.
-    #[error("http is only allowed to loopback (127.0.0.0/8, [::1], localhost): a UserSig must not cross a network in clear")]
+    #[error(
+        "http is only allowed to loopback (127.0.0.0/8, [::1], localhost): a UserSig must not cross a network in clear"
+    )]
     PlainBeyondLoopback,
 }
 
@@ -67,7 +69,8 @@ impl FromStr for Endpoint {
             _ => return Err(BadEndpoint::NotAnOrigin),
         };
         let authority = uri.authority().ok_or(BadEndpoint::NotAnOrigin)?;
-        let bare = matches!(uri.path(), "" | "/") && uri.query().is_none() && !authority.as_str().contains('@');
+        let bare =
+            matches!(uri.path(), "" | "/") && uri.query().is_none() && !authority.as_str().contains('@');
         let host = authority.host().trim_start_matches('[').trim_end_matches(']');
         if !bare || host.is_empty() || text.contains('#') {
             return Err(BadEndpoint::NotAnOrigin);
@@ -96,7 +99,8 @@ impl fmt::Display for Endpoint {
 /// Whether `host` (a name, or an address without brackets) can only mean this machine.
 #[must_use]
 pub fn is_loopback(host: &str) -> bool {
-    host.eq_ignore_ascii_case("localhost") || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+    host.eq_ignore_ascii_case("localhost")
+        || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 fn default_port(tls: bool) -> u16 {
@@ -110,15 +114,32 @@ mod tests {
     #[test]
     fn reads_origins() {
         let endpoint: Endpoint = "https://AdminAPISGP.im.qcloud.com".parse().unwrap();
-        assert_eq!((endpoint.host(), endpoint.port(), endpoint.is_tls()), ("adminapisgp.im.qcloud.com", 443, true));
+        assert_eq!(
+            (endpoint.host(), endpoint.port(), endpoint.is_tls()),
+            ("adminapisgp.im.qcloud.com", 443, true)
+        );
         assert_eq!(endpoint.to_string(), "https://adminapisgp.im.qcloud.com");
         let endpoint: Endpoint = "http://[::1]:8081/".parse().unwrap();
-        assert_eq!((endpoint.host(), endpoint.port(), endpoint.authority().as_str()), ("::1", 8081, "[::1]:8081"));
+        assert_eq!(
+            (endpoint.host(), endpoint.port(), endpoint.authority().as_str()),
+            ("::1", 8081, "[::1]:8081")
+        );
     }
 
     #[test]
     fn refuses_what_is_no_origin() {
-        for bad in ["", "example.com", "ftp://a", "https://", "https://a/b", "https://a?b", "https://u@a", "https://a:0", "https://a:99999", "https://a#b"] {
+        for bad in [
+            "",
+            "example.com",
+            "ftp://a",
+            "https://",
+            "https://a/b",
+            "https://a?b",
+            "https://u@a",
+            "https://a:0",
+            "https://a:99999",
+            "https://a#b",
+        ] {
             assert_eq!(bad.parse::<Endpoint>(), Err(BadEndpoint::NotAnOrigin), "{bad}");
         }
     }
@@ -128,7 +149,12 @@ mod tests {
         for good in ["http://127.0.0.1:1", "http://127.9.9.9", "http://localhost:80", "http://[::1]"] {
             assert!(good.parse::<Endpoint>().is_ok(), "{good}");
         }
-        for bad in ["http://example.com", "http://10.0.0.1", "http://localhost.example.com", "http://127.0.0.1.nip.io"] {
+        for bad in [
+            "http://example.com",
+            "http://10.0.0.1",
+            "http://localhost.example.com",
+            "http://127.0.0.1.nip.io",
+        ] {
             assert_eq!(bad.parse::<Endpoint>(), Err(BadEndpoint::PlainBeyondLoopback), "{bad}");
         }
     }

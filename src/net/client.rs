@@ -26,7 +26,9 @@ impl FromStr for EgressProxy {
     fn from_str(text: &str) -> Result<Self, BadEgressProxy> {
         let uri: http::Uri = text.parse().map_err(|_| BadEgressProxy)?;
         let bare = matches!(uri.path(), "" | "/") && uri.query().is_none();
-        let origin = uri.authority().is_some_and(|a| a.port_u16().is_some_and(|p| p != 0) && !a.as_str().contains('@'));
+        let origin = uri
+            .authority()
+            .is_some_and(|a| a.port_u16().is_some_and(|p| p != 0) && !a.as_str().contains('@'));
         if uri.scheme_str() == Some("http") && bare && origin { Ok(Self(uri)) } else { Err(BadEgressProxy) }
     }
 }
