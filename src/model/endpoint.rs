@@ -77,7 +77,8 @@ impl FromStr for Endpoint {
         }
         let port = match authority.port() {
             Some(port) => port.as_u16(),
-            None if authority.as_str().ends_with(':') => return Err(BadEndpoint::NotAnOrigin),
+            // A colon without a port that fits 16 bits.
+            None if authority.as_str() != authority.host() => return Err(BadEndpoint::NotAnOrigin),
             None => default_port(tls),
         };
         if port == 0 {
