@@ -1,0 +1,13 @@
+//! `sandbox`: the stand-in for a Tencent region, alone.
+
+use std::io::Write;
+
+use super::Failure;
+
+/// Run the stand-in for a Tencent region
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {}
+
+pub(super) fn run(_args: &Args, _out: &mut impl Write) -> Result<(), Failure> {
+    Err(Failure::new("not built yet"))
+}

@@ -1,0 +1,13 @@
+//! `sign`: prints a UserSig.
+
+use std::io::Write;
+
+use super::Failure;
+
+/// Print a UserSig
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {}
+
+pub(super) fn run(_args: &Args, _out: &mut impl Write) -> Result<(), Failure> {
+    Err(Failure::new("not built yet"))
+}
