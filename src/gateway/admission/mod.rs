@@ -1,85 +1,34 @@
-//! Whose turn it is under Tencent's ceiling. `admit` gives a `Permit`.
+//! Whose turn it is under Tencent's ceiling. [`Admission::admit`] gives a [`Permit`].
+//!
+//! Tencent allows mostly 200 calls a second for each API and app. A call comes in with a deadline. If a token of its
+//! ceiling is at home and nobody waits, it leaves at once. Otherwise it waits in order, unless even its earliest
+//! possible turn lies behind the deadline, or too many wait already: then it is refused immediately, with that turn.
+//! What goes out is a permit, which follows the call: when its first byte was written, when its last, when the answer
+//! came. From these the token's homecoming is reckoned; the proof that no second sees more than the ceiling is in
+//! [`tokens`].
+//!
+//! A caller who hangs up while waiting leaves the queue; one who hangs up with a permit gives its token back, if
+//! nothing was written yet.
+
+mod bucket;
+mod permit;
+mod queue;
+mod settings;
+mod tokens;
+
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashMap;
-use std::num::NonZeroU32;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::model::api::ApiName;
+use tokio::runtime::Handle;
+use tokio::time::Instant;
 
-/// Ceilings and waiting.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Settings {
-    /// Whether ceilings are kept.
-    pub mode: Mode,
-    /// The ceiling of APIs that neither `api` nor the catalogue knows, in calls a second.
-    pub per_second: NonZeroU32,
-    /// The share of each ceiling to use: above 0, at most 1.
-    pub headroom: f64,
-    /// Every ceiling is divided by this: so many gateways run without a shared store.
-    pub share: NonZeroU32,
-    /// How the first second of the process is treated.
-    pub cold_start: ColdStart,
-    /// The longest wait for a turn.
-    pub max_wait: Duration,
-    /// How many calls may wait at one API.
-    pub max_waiting: usize,
-    /// From when a token's second is counted.
-    pub guarantee: Guarantee,
-    /// The longest that a call is reckoned to need from its last byte's sending to its arrival.
-    pub transit_max: Duration,
-    /// Ceilings that override the catalogue.
-    pub api: HashMap<ApiName, ApiCeiling>,
-}
+pub use permit::{Permit, Remaining};
+pub use settings::{ApiCeiling, ColdStart, Guarantee, Mode, Settings};
 
-impl Default for Settings {
-    fn default() -> Self {
-        Self {
-            mode: Mode::Enforce,
-            per_second: const { NonZeroU32::new(200).expect("200 is not zero") },
-            headroom: 1.0,
-            share: NonZeroU32::MIN,
-            cold_start: ColdStart::Paced,
-            max_wait: Duration::from_secs(3),
-            max_waiting: 1024,
-            guarantee: Guarantee::Arrival,
-            transit_max: Duration::from_millis(250),
-            api: HashMap::new(),
-        }
-    }
-}
 
-/// Whether ceilings are kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mode {
-    /// Calls over a ceiling wait or are refused.
-    Enforce,
-    /// Nothing is held back and nothing counted.
-    Off,
-}
-
-/// How the first second of a process is treated, when nobody knows what an earlier one had sent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ColdStart {
-    /// No burst in the first second.
-    Paced,
-    /// Nothing in the first second and `transit_max`.
-    Wait,
-}
-
-/// From when a token's second is counted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Guarantee {
-    /// From the answer's first byte, or `transit_max` after sending: no second sees more *arrive* than the ceiling.
-    Arrival,
-    /// From sending: no second sees more *leave* than the ceiling.
-    Dispatch,
-}
-
-/// One API's own ceiling.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ApiCeiling {
-    /// No ceiling.
-    Off,
-    /// So many calls a second.
-    PerSecond(NonZeroU32),
-}
+use bucket::{Asked, Bucket};
+use tokens::{Rules, Tokens};
