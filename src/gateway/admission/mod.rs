@@ -29,6 +29,5 @@ use tokio::time::Instant;
 pub use permit::{Permit, Remaining};
 pub use settings::{ApiCeiling, ColdStart, Guarantee, Mode, Settings};
 
-
 use bucket::{Asked, Bucket};
 use tokens::{Rules, Tokens};

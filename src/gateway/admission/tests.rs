@@ -47,10 +47,12 @@ enum Fate {
 }
 
 fn call() -> impl Strategy<Value = Call> {
-    let fate = prop_oneof![8 => Just(Fate::Answered), 1 => Just(Fate::NeverAnswered), 1 => Just(Fate::NeverSent)];
+    let fate =
+        prop_oneof![8 => Just(Fate::Answered), 1 => Just(Fate::NeverAnswered), 1 => Just(Fate::NeverSent)];
     let wide = prop_oneof![0_u64..2_000, 0_u64..400_000];
-    (0_u64..60_000, wide.clone(), 0_u64..250_000, wide, fate)
-        .prop_map(|(comes, connects, travels, answers, fate)| Call { comes, connects, travels, answers, fate })
+    (0_u64..60_000, wide.clone(), 0_u64..250_000, wide, fate).prop_map(
+        |(comes, connects, travels, answers, fate)| Call { comes, connects, travels, answers, fate },
+    )
 }
 
 /// What may happen at a moment, in a simulation.
@@ -82,7 +84,8 @@ fn simulate(first: u32, calls: &[Call], limits: &[(u64, u32)]) -> (Vec<Instant>,
         match event {
             Event::Comes(i) if tokens.take(now) => {
                 let written = now + Duration::from_micros(calls[i].connects);
-                let next = if calls[i].fate == Fate::NeverSent { Event::Abandoned } else { Event::Written(i) };
+                let next =
+                    if calls[i].fate == Fate::NeverSent { Event::Abandoned } else { Event::Written(i) };
                 agenda.insert((written, next));
             }
             Event::Comes(_) => {}

@@ -46,7 +46,11 @@ impl Ceiling {
     pub(crate) fn part_of(per_second: NonZeroU32, share: f64) -> Self {
         let exact = f64::from(per_second.get()) * share;
         // The small addition undoes what binary fractions lose: 100 × 0.29 is 28.999…
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 0 and per_second")]
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "between 0 and per_second"
+        )]
         match NonZeroU32::new((exact + 1e-9) as u32) {
             Some(limit) => Self { limit, period: SECOND },
             None => Self { limit: NonZeroU32::MIN, period: SECOND.div_f64(exact.max(LEAST_RATE)) },

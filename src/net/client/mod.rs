@@ -38,8 +38,8 @@ use tokio::time::Instant;
 use crate::model::endpoint::Endpoint;
 
 pub use connect::ConnectError;
-pub use proxy::{BadEgressProxy, EgressProxy};
 use pool::Pool;
+pub use proxy::{BadEgressProxy, EgressProxy};
 
 /// Learns how far a request came on its way out.
 ///

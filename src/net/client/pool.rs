@@ -87,8 +87,10 @@ impl Pool {
     fn sweep(&mut self, now: Instant) -> bool {
         for hosts in self.hosts.values_mut() {
             for host in &mut *hosts {
-                host.http1.retain_mut(|(since, lease)| now.duration_since(*since) < IDLE_TIMEOUT && lease.stands());
-                if host.http2.as_ref().is_some_and(|handle| !handle.stands() || now - handle.made() > MAX_AGE) {
+                host.http1
+                    .retain_mut(|(since, lease)| now.duration_since(*since) < IDLE_TIMEOUT && lease.stands());
+                if host.http2.as_ref().is_some_and(|handle| !handle.stands() || now - handle.made() > MAX_AGE)
+                {
                     host.http2 = None;
                 }
             }
@@ -100,7 +102,11 @@ impl Pool {
 }
 
 impl Home {
-    pub(super) fn new(pool: &Rc<RefCell<Pool>>, endpoint: &Endpoint, roots: &[CertificateDer<'static>]) -> Self {
+    pub(super) fn new(
+        pool: &Rc<RefCell<Pool>>,
+        endpoint: &Endpoint,
+        roots: &[CertificateDer<'static>],
+    ) -> Self {
         Self { pool: Rc::downgrade(pool), key: Rc::new((endpoint.clone(), roots.to_vec())) }
     }
 

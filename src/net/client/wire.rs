@@ -52,7 +52,11 @@ impl Wire {
     /// A request is given to the connection: gives the body to send with it.
     pub(super) fn leave(&self, departure: Rc<dyn Departure>, body: Bytes) -> Outgoing {
         let body_taken = Rc::new(Cell::new(false));
-        self.leaving.borrow_mut().push(Leaving { departure, written: false, body_taken: Rc::clone(&body_taken) });
+        self.leaving.borrow_mut().push(Leaving {
+            departure,
+            written: false,
+            body_taken: Rc::clone(&body_taken),
+        });
         Outgoing { body: Some(body), taken: body_taken }
     }
 
@@ -96,7 +100,10 @@ impl http_body::Body for Outgoing {
     type Data = Bytes;
     type Error = std::convert::Infallible;
 
-    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         self.taken.set(true);
         Poll::Ready(self.body.take().map(|body| Ok(Frame::data(body))))
     }
@@ -139,7 +146,11 @@ impl Stream {
 }
 
 impl AsyncRead for Stream {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         match &mut self.kind {
             StreamKind::Plain(socket) => Pin::new(socket).poll_read(cx, buf),
             StreamKind::Tls(tls) => Pin::new(tls).poll_read(cx, buf),

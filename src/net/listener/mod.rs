@@ -7,6 +7,7 @@
 
 mod address;
 mod share;
+mod stream;
 
 #[cfg(test)]
 mod tests;
@@ -20,7 +21,8 @@ use std::path::Path;
 use socket2::{Domain, Protocol, Socket, Type};
 
 pub use address::{BadListenAddress, ListenAddress};
-pub use share::{Accepted, Peer, Seat, Share, Stream, Worker};
+pub use share::{Accepted, Peer, Seat, Share, Worker};
+pub use stream::Stream;
 
 /// Sockets that listen on one address.
 #[derive(Debug)]

@@ -10,6 +10,7 @@ use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::mpsc;
 
 use super::BoundSocket;
+use super::stream::Stream;
 
 /// What the workers of one listener share: how many connections each has, and how to hand one over.
 #[derive(Debug)]
@@ -54,15 +55,6 @@ pub struct Accepted {
     pub seat: Option<Seat>,
 }
 
-/// The stream of a connection.
-#[derive(Debug)]
-pub enum Stream {
-    /// TCP.
-    Tcp(TcpStream),
-    /// A Unix socket.
-    Unix(UnixStream),
-}
-
 /// A connection's place. Dropping it frees the place.
 #[derive(Debug)]
 pub struct Seat {
@@ -86,7 +78,11 @@ enum Socket {
 impl Share {
     /// Shares `sockets` out among `workers`, one each as far as they go.
     #[must_use]
-    pub fn among(sockets: Vec<BoundSocket>, workers: usize, max_connections: usize) -> (Arc<Self>, Vec<Worker>) {
+    pub fn among(
+        sockets: Vec<BoundSocket>,
+        workers: usize,
+        max_connections: usize,
+    ) -> (Arc<Self>, Vec<Worker>) {
         let (slots, inboxes): (Vec<_>, Vec<_>) = (0..workers.max(1))
             .map(|_| {
                 // Unbounded in form; what goes in was counted against `max_connections` first.
@@ -120,7 +116,8 @@ impl Share {
             return None;
         }
         let load = |slot: &Slot| slot.connections.load(Ordering::Relaxed);
-        let fewest = self.workers.iter().enumerate().min_by_key(|(_, slot)| load(slot)).map_or(at, |(i, _)| i);
+        let fewest =
+            self.workers.iter().enumerate().min_by_key(|(_, slot)| load(slot)).map_or(at, |(i, _)| i);
         let own = load(&self.workers[at]);
         let index = if load(&self.workers[fewest]) < own { fewest } else { at };
         self.workers[index].connections.fetch_add(1, Ordering::Relaxed);

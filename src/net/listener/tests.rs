@@ -44,7 +44,9 @@ fn a_socket_file_left_behind_is_replaced_and_a_live_one_is_not() {
 }
 
 /// Two workers with an event loop each; tells which of them serves which connection.
-fn two_workers(max_connections: usize) -> (SocketAddr, Arc<Share>, std::sync::mpsc::Receiver<(usize, Accepted)>) {
+fn two_workers(
+    max_connections: usize,
+) -> (SocketAddr, Arc<Share>, std::sync::mpsc::Receiver<(usize, Accepted)>) {
     let bound = Bound::listen(&loopback(), 2).unwrap();
     let address = port(&bound);
     let (share, workers) = Share::among(bound.into_sockets(), 2, max_connections);
