@@ -172,16 +172,17 @@ impl Bucket {
 // === impl Waiting ===
 
 impl Waiting {
-    /// Waits for the turn until `deadline`; if it does not come, says when it might have.
+    /// Waits for the turn until `deadline`; if it does not come, says in how long it might.
     ///
     /// Cancel-safe: dropped, it leaves the queue and gives back what it was granted.
-    pub(super) async fn until(mut self, deadline: Instant) -> Result<Permit, Instant> {
+    pub(super) async fn until(mut self, deadline: Instant) -> Result<Permit, Duration> {
         match tokio::time::timeout_at(deadline, &mut self.receiver).await {
             Ok(Ok(permit)) => Ok(permit),
             // The sender lives as long as the place in the queue, so only time can run out here.
             Ok(Err(_)) | Err(_) => {
                 let state = self.bucket.lock();
-                Err(state.tokens.turn(state.queue.len().saturating_sub(1), Instant::now()))
+                let now = Instant::now();
+                Err(state.tokens.turn(state.queue.len().saturating_sub(1), now) - now)
             }
         }
     }
