@@ -57,7 +57,11 @@ impl Handle {
     ) -> hyper::Result<Response<Answer>> {
         // Waits for a free stream, while nothing of the request is written.
         self.sender.ready().await?;
-        let (head, body) = request.into_parts();
+        let (mut head, body) = request.into_parts();
+        // HTTP/2 carries the host in its own field (RFC 9113, section 8.3.1).
+        if let Some(host) = head.headers.remove(http::header::HOST) {
+            head.uri = absolute(&head.uri, &host).unwrap_or(head.uri);
+        }
         let request = Request::from_parts(head, self.wire.leave(Rc::clone(&departure), body));
         let _forget = Forget { wire: &self.wire, departure: &departure };
         let response = self.sender.send_request(request).await?;
@@ -74,6 +78,13 @@ impl Handle {
     pub(super) fn made(&self) -> Instant {
         self.made
     }
+}
+
+fn absolute(uri: &http::Uri, host: &http::HeaderValue) -> Option<http::Uri> {
+    let mut parts = uri.clone().into_parts();
+    parts.authority = Some(http::uri::Authority::try_from(host.as_bytes()).ok()?);
+    parts.scheme = Some(http::uri::Scheme::HTTPS);
+    http::Uri::from_parts(parts).ok()
 }
 
 /// Takes a request off the wire's list however its exchange ends.

@@ -1,4 +1,8 @@
-//! Bodies, read whole under a cap.
+//! Bodies, read whole under a cap, and unpacked under one.
+
+mod gunzip;
+
+pub use gunzip::{BadGzip, Gunzip};
 
 use std::pin::{Pin, pin};
 

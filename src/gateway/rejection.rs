@@ -1,0 +1,233 @@
+//! Every no that the gateway itself can say: HTTP status, ErrorCode, label and words.
+//!
+//! Each step has an error of its own; here they come together in one exhaustive match for each question. A rejection
+//! has Tencent's shape, so callers need one parser: ErrorCode is 9900000 and the HTTP status.
+
+use std::time::Duration;
+
+use http::StatusCode;
+
+use super::admission::{NotAdmitted, Reason};
+use super::credentials::CannotSign;
+use super::forward::{Cause, Failure};
+use super::outcome::Fault;
+use super::policy::Denied;
+use super::target::{BadPath, TargetError};
+use crate::net::client::ConnectError;
+
+/// Why the gateway answers a call itself.
+#[derive(Debug, thiserror::Error)]
+pub enum Rejection {
+    /// It means no app or API.
+    #[error(transparent)]
+    Target(#[from] TargetError),
+    /// It is no POST.
+    #[error("the method is {0}, and every API takes POST only")]
+    Method(http::Method),
+    /// It may not be made.
+    #[error(transparent)]
+    Denied(#[from] Denied),
+    /// Its body cannot be read.
+    #[error(transparent)]
+    Body(#[from] BadBody),
+    /// Its turn comes too late.
+    #[error("{0}")]
+    NotAdmitted(NotAdmitted),
+    /// It cannot be signed.
+    #[error("the call cannot be signed, so it was not sent: {0}")]
+    CannotSign(#[from] CannotSign),
+    /// No response came.
+    #[error("{}", words_of_failure(.0))]
+    Failed(Box<Failure>),
+    /// A response came that is no answer of Tencent's.
+    #[error("{endpoint} gave no usable answer: {fault}; {}", executed(true))]
+    Unusable {
+        /// What came.
+        fault: Fault,
+        /// From where.
+        endpoint: String,
+    },
+    /// The whole call took too long before anything was sent.
+    #[error("no answer within {}; the call was not sent", crate::model::duration::format(*.0))]
+    TooLong(Duration),
+    /// As many calls are under way as may be.
+    #[error("{0} calls are under way, which is as many as this gateway takes")]
+    Overloaded(usize),
+    /// The process ends.
+    #[error("this gateway is shutting down")]
+    ShuttingDown,
+    /// A fault of the gateway's own.
+    #[error("the gateway failed at this call; its log says where")]
+    Panicked,
+    /// The caller hung up before anything was sent. Nobody hears it, but it is recorded.
+    #[error("the caller hung up before the call was sent")]
+    CallerGone,
+}
+
+/// Why a call's body cannot be sent on.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BadBody {
+    /// It is longer than allowed.
+    #[error("the body is longer than {0} bytes, which `limits.request_body` allows")]
+    TooLong(usize),
+    /// It did not come in time.
+    #[error("the body was not complete within {}", crate::model::duration::format(*.0))]
+    TooSlow(Duration),
+    /// It broke off, or was not framed as announced.
+    #[error("the body broke off before its end")]
+    BrokenOff,
+    /// It is compressed.
+    #[error("the body has a content-encoding, and only plain JSON is taken")]
+    Encoded,
+    /// It is no JSON.
+    #[error("the body is no JSON: {0}")]
+    NotJson(String),
+    /// It is JSON, but no object.
+    #[error("the body is no JSON object, and every API takes one (\"{{}}\" when there is nothing to say)")]
+    NotAnObject,
+}
+
+/// Whose doing a rejection is, for `Proxy-Status` (RFC 9209).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ProxyStatus {
+    /// The error type, of RFC 9209, section 2.3.
+    pub error: &'static str,
+    /// Who limited or refused, in one word.
+    pub details: &'static str,
+}
+
+impl Rejection {
+    /// The HTTP status that says what happened.
+    #[must_use]
+    pub fn status(&self) -> StatusCode {
+        match self {
+            Self::Target(TargetError::BadPath(_) | TargetError::NoAppChosen { .. } | TargetError::ConflictingApp(_))
+            | Self::Body(BadBody::BrokenOff | BadBody::NotJson(_) | BadBody::NotAnObject) => StatusCode::BAD_REQUEST,
+            Self::Denied(Denied::Browser) => StatusCode::FORBIDDEN,
+            Self::Target(TargetError::NoSuchPath { .. } | TargetError::UnknownApp { .. }) => StatusCode::NOT_FOUND,
+            Self::Method(_) => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Body(BadBody::TooSlow(_)) => StatusCode::REQUEST_TIMEOUT,
+            Self::Body(BadBody::TooLong(_)) => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::Body(BadBody::Encoded) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::NotAdmitted(_) => StatusCode::TOO_MANY_REQUESTS,
+            // Not in RFC 9110; nginx made it known for a caller who is gone.
+            Self::CallerGone => StatusCode::from_u16(499).unwrap_or(StatusCode::BAD_REQUEST),
+            Self::Panicked => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::Failed(failure) => match failure.cause {
+                Cause::BadUrl(_) => StatusCode::BAD_REQUEST,
+                Cause::Unreachable(_) | Cause::Broken(_) => StatusCode::BAD_GATEWAY,
+                Cause::Timeout => StatusCode::GATEWAY_TIMEOUT,
+            },
+            Self::Unusable { fault: Fault::TooSlow, .. } | Self::TooLong(_) => StatusCode::GATEWAY_TIMEOUT,
+            Self::Unusable { .. } => StatusCode::BAD_GATEWAY,
+            Self::CannotSign(_) | Self::Overloaded(_) | Self::ShuttingDown => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+
+    /// Its label in metrics.
+    #[must_use]
+    pub fn label(&self) -> &'static str {
+        match self {
+            Self::Target(TargetError::BadPath(BadPath { .. })) => "bad_path",
+            Self::Target(TargetError::NoSuchPath { .. }) => "no_such_path",
+            Self::Target(TargetError::UnknownApp { .. }) => "unknown_app",
+            Self::Target(TargetError::NoAppChosen { .. }) => "no_app_chosen",
+            Self::Target(TargetError::ConflictingApp(_)) => "conflicting_app",
+            Self::Method(_) => "method",
+            Self::Denied(Denied::Browser) => "browser",
+            Self::Body(BadBody::TooLong(_)) => "body_too_long",
+            Self::Body(BadBody::TooSlow(_)) => "body_too_slow",
+            Self::Body(BadBody::BrokenOff) => "body_broken_off",
+            Self::Body(BadBody::Encoded) => "body_encoded",
+            Self::Body(BadBody::NotJson(_) | BadBody::NotAnObject) => "body_not_json",
+            Self::NotAdmitted(NotAdmitted { reason, .. }) => match reason {
+                Reason::TooLate => "turn_too_late",
+                Reason::QueueFull => "queue_full",
+                Reason::Overtaken => "turn_overtaken",
+            },
+            Self::CannotSign(_) => "cannot_sign",
+            Self::Failed(failure) => match failure.cause {
+                Cause::BadUrl(_) => "bad_query",
+                Cause::Unreachable(_) => "unreachable",
+                Cause::Broken(_) => "broken",
+                Cause::Timeout => "timeout",
+            },
+            Self::Unusable { .. } => "unusable_answer",
+            Self::TooLong(_) => "timeout",
+            Self::Overloaded(_) => "overloaded",
+            Self::ShuttingDown => "shutting_down",
+            Self::Panicked => "panicked",
+            Self::CallerGone => "caller_gone",
+        }
+    }
+
+    /// Whether something went wrong at or on the way to Tencent, as against a no of the gateway's own.
+    #[must_use]
+    pub fn is_fault(&self) -> bool {
+        match self {
+            Self::Failed(failure) => !matches!(failure.cause, Cause::BadUrl(_)),
+            Self::Unusable { .. } | Self::TooLong(_) | Self::Panicked => true,
+            _ => false,
+        }
+    }
+
+    /// After how long another try makes sense, where that is known.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::NotAdmitted(not_admitted) => Some(not_admitted.turn_in),
+            Self::Overloaded(_) | Self::ShuttingDown => Some(Duration::from_secs(1)),
+            _ => None,
+        }
+    }
+
+    /// Whose doing it is.
+    #[must_use]
+    pub fn proxy_status(&self) -> ProxyStatus {
+        let (error, details) = match self {
+            Self::NotAdmitted(_) | Self::Overloaded(_) => ("http_request_denied", "gateway-limited"),
+            Self::Failed(failure) => match &failure.cause {
+                Cause::BadUrl(_) => ("http_request_error", "bad-call"),
+                Cause::Unreachable(ConnectError::Timeout(_)) => ("connection_timeout", "unreachable"),
+                Cause::Unreachable(ConnectError::Tls(_)) => ("tls_certificate_error", "unreachable"),
+                Cause::Unreachable(_) => ("destination_unavailable", "unreachable"),
+                Cause::Broken(_) => ("connection_terminated", "unreachable"),
+                Cause::Timeout => ("http_response_timeout", "no-answer"),
+            },
+            Self::Unusable { fault: Fault::TooSlow, .. } | Self::TooLong(_) => ("http_response_timeout", "no-answer"),
+            Self::Unusable { .. } => ("http_protocol_error", "unusable-answer"),
+            Self::Panicked => ("proxy_internal_error", "gateway-failed"),
+            Self::CannotSign(_) => ("proxy_configuration_error", "cannot-sign"),
+            Self::ShuttingDown => ("destination_unavailable", "shutting-down"),
+            Self::Denied(_) => ("http_request_denied", "not-allowed"),
+            Self::Target(_) | Self::Method(_) | Self::Body(_) | Self::CallerGone => ("http_request_error", "bad-call"),
+        };
+        ProxyStatus { error, details }
+    }
+}
+
+impl From<Failure> for Rejection {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(Box::new(failure))
+    }
+}
+
+impl From<NotAdmitted> for Rejection {
+    fn from(not_admitted: NotAdmitted) -> Self {
+        Self::NotAdmitted(not_admitted)
+    }
+}
+
+fn words_of_failure(failure: &Failure) -> String {
+    match (&failure.cause, &failure.endpoint) {
+        (Cause::BadUrl(error), _) => error.to_string(),
+        (cause, Some(endpoint)) => {
+            format!("{}: {cause}; {}", endpoint.authority(), executed(failure.may_have_arrived))
+        }
+        (cause, None) => format!("{cause}; {}", executed(failure.may_have_arrived)),
+    }
+}
+
+fn executed(may_have_been: bool) -> &'static str {
+    if may_have_been { "the call may have been executed" } else { "the call was not sent" }
+}
