@@ -1,5 +1,7 @@
 //! To which host a call goes, and how. `send` gives the response.
 
+pub mod rewrite;
+
 use std::time::Duration;
 
 use crate::net::client::EgressProxy;
