@@ -22,9 +22,9 @@ use crate::model::secret::SecretKey;
 pub struct Credentials {
     /// What a reload replaces, in one move.
     pub(super) live: ArcSwap<Live>,
-    /// Signings under way, by the generation that they follow: whoever asks for the same one waits for it. An entry goes
-    /// as soon as it was handed out.
-    signing: Cache<u64, Arc<UserSig>>,
+    /// Signings under way and just done, by the generation that they follow: whoever asks for the same one waits for it.
+    /// The UserSig itself goes into its slot and nowhere else, so that it is wiped once it is replaced.
+    signing: Cache<u64, ()>,
     /// The last generation given out, over all slots.
     generations: AtomicU64,
     /// Wakes [`Credentials::renew`] after a reload.
@@ -69,7 +69,8 @@ pub(super) struct State {
     pub(super) usersig: Option<Arc<UserSig>>,
 }
 
-/// How many signings may have just ended without everybody having fetched the outcome.
+/// So many signings are remembered as done, for those who saw the slot before and ask after. Forgetting one costs
+/// another look at the slot.
 const JUST_SIGNED: u64 = 1024;
 
 // === impl Credentials ===
@@ -118,10 +119,17 @@ impl Credentials {
             // A reload took the app away, or its account. A call that began before ends as it began.
             return self.sign(app).await.map(Arc::new);
         };
-        let state = slot.state();
-        match state.usable(self.parts.clock.unix_seconds()) {
-            Some(usersig) => Ok(usersig),
-            None => self.sign_after(&slot, state.generation).await,
+        let mut state = slot.state();
+        if let Some(usersig) = state.usable(self.parts.clock.unix_seconds()) {
+            return Ok(usersig);
+        }
+        loop {
+            self.sign_after(&slot, state.generation).await?;
+            state = slot.state();
+            // Another call may have used and dropped it before this one came to run.
+            if let Some(usersig) = &state.usersig {
+                return Ok(Arc::clone(usersig));
+            }
         }
     }
 
@@ -155,29 +163,29 @@ impl Credentials {
     }
 
     /// Signs for a slot, one at a time, unless that was done since its generation was `seen`.
-    pub(super) async fn sign_after(&self, slot: &Slot, seen: u64) -> Result<Arc<UserSig>, CannotSign> {
+    pub(super) async fn sign_after(&self, slot: &Slot, seen: u64) -> Result<(), CannotSign> {
         let signed = self.signing.try_get_with(seen, self.sign_into(slot, seen)).await;
-        // Who comes later sees the slot's new generation: the UserSig has no business here any more.
-        self.signing.invalidate(&seen).await;
         signed.map_err(|error| CannotSign::clone(&error))
     }
 
-    async fn sign_into(&self, slot: &Slot, seen: u64) -> Result<Arc<UserSig>, CannotSign> {
-        let state = slot.state();
+    async fn sign_into(&self, slot: &Slot, seen: u64) -> Result<(), CannotSign> {
         // Somebody else may have signed between the caller's look at the slot and now.
-        if state.generation != seen
-            && let Some(usersig) = state.usable(self.parts.clock.unix_seconds())
-        {
-            return Ok(usersig);
+        if slot.state().generation != seen {
+            return Ok(());
         }
-        let signed = self.sign(&slot.app).await.map(Arc::new);
-        if let Ok(usersig) = &signed {
-            let usersig = Some(Arc::clone(usersig));
-            slot.state.store(Arc::new(State { generation: self.next_generation(), usersig }));
-        } else if slot.state().usable(self.parts.clock.unix_seconds()).is_none() {
-            slot.proven.store(false, Ordering::Relaxed);
+        match self.sign(&slot.app).await {
+            Ok(usersig) => {
+                let (generation, usersig) = (self.next_generation(), Some(Arc::new(usersig)));
+                slot.state.store(Arc::new(State { generation, usersig }));
+                Ok(())
+            }
+            Err(error) => {
+                if slot.state().usable(self.parts.clock.unix_seconds()).is_none() {
+                    slot.proven.store(false, Ordering::Relaxed);
+                }
+                Err(error)
+            }
         }
-        signed
     }
 
     async fn sign(&self, app: &App) -> Result<UserSig, CannotSign> {

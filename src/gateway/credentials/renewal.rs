@@ -55,7 +55,7 @@ impl Credentials {
                 failures.forget(*sdkappid);
             } else if failures.may_try(*sdkappid) {
                 match self.sign_after(slot, state.generation).await {
-                    Ok(_) => failures.forget(*sdkappid),
+                    Ok(()) => failures.forget(*sdkappid),
                     Err(_) => failures.add(*sdkappid, (self.parts.jitter)()),
                 }
                 // Signing takes the processor; other work on this thread goes in between.
