@@ -7,6 +7,7 @@
 mod apis;
 mod call;
 mod check;
+mod config_args;
 mod demo;
 mod health;
 mod inspect;
