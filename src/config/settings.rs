@@ -1,5 +1,6 @@
 //! Settings that are ready to use: what needs a restart to change ([`Boot`]) and what a reload changes (`live`).
 
+use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
@@ -40,6 +41,22 @@ pub struct Boot {
     pub drain: DrainSettings,
 }
 
+impl Default for Boot {
+    fn default() -> Self {
+        Self {
+            gateway: ListenAddress::Tcp(SocketAddr::from(([127, 0, 0, 1], 8080))),
+            admin: ListenAddress::Tcp(SocketAddr::from(([127, 0, 0, 1], 9901))),
+            tls: None,
+            workers: None,
+            max_connections: 10_000,
+            max_in_flight: 10_000,
+            limits: gateway::Limits::default(),
+            log: logs::Settings::default(),
+            drain: DrainSettings::default(),
+        }
+    }
+}
+
 /// How the process ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DrainSettings {
@@ -47,4 +64,10 @@ pub struct DrainSettings {
     pub accept_for: Duration,
     /// For how long what is under way may go on after that.
     pub grace: Duration,
+}
+
+impl Default for DrainSettings {
+    fn default() -> Self {
+        Self { accept_for: Duration::from_secs(5), grace: Duration::from_secs(25) }
+    }
 }

@@ -227,7 +227,7 @@ pub fn catalogue() -> &'static Catalogue {
 }
 
 /// The Levenshtein distance, by the two-row method.
-fn edit_distance(a: &str, b: &str) -> usize {
+pub(crate) fn edit_distance(a: &str, b: &str) -> usize {
     let b: Vec<char> = b.chars().collect();
     let mut row: Vec<usize> = (0..=b.len()).collect();
     for (i, x) in a.chars().enumerate() {

@@ -9,3 +9,4 @@ pub mod endpoint;
 pub mod error_code;
 pub mod region;
 pub mod secret;
+pub mod size;

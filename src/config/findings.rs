@@ -1,0 +1,103 @@
+//! What is found wrong or doubtful while a configuration is read, and which key an unknown one was meant to be.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::problem::{Fault, Place, Problem, Problems, quote};
+use crate::model::api::edit_distance;
+
+/// Where a value stands: the path of its key, and its place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Spot {
+    pub(super) key: String,
+    pub(super) place: Place,
+}
+
+/// What was found wrong or doubtful so far.
+pub(super) struct Findings {
+    file: Arc<Path>,
+    problems: Vec<Problem>,
+    warnings: Vec<Problem>,
+    /// The paths of every key that was asked for.
+    known: BTreeSet<String>,
+    unknown: Vec<UnknownKey>,
+}
+
+struct UnknownKey {
+    parent: String,
+    key: String,
+    place: Place,
+}
+
+// === impl Findings ===
+
+impl Findings {
+    pub(super) fn new(file: &Path) -> Self {
+        let (problems, warnings, unknown) = Default::default();
+        Self { file: file.into(), problems, warnings, known: BTreeSet::new(), unknown }
+    }
+
+    /// Notes a problem: the configuration will not be used.
+    pub(super) fn problem(&mut self, spot: &Spot, fault: Fault) {
+        let problem = self.note(spot, fault);
+        self.problems.push(problem);
+    }
+
+    /// Notes a doubt.
+    pub(super) fn warning(&mut self, spot: &Spot, text: String) {
+        let warning = self.note(spot, Fault::Remark(text));
+        self.warnings.push(warning);
+    }
+
+    /// Notes that a key of this path exists.
+    pub(super) fn known(&mut self, path: &str) {
+        self.known.insert(path.to_owned());
+    }
+
+    /// Notes a key that does not exist in the table at `parent`. What was meant is found once all keys are known.
+    pub(super) fn unknown(&mut self, parent: &str, key: &str, place: &Place) {
+        self.unknown.push(UnknownKey {
+            parent: parent.to_owned(),
+            key: key.to_owned(),
+            place: place.clone(),
+        });
+    }
+
+    /// The warnings, or every problem, in the order of lines.
+    pub(super) fn finish(mut self) -> Result<Vec<Problem>, Problems> {
+        for unknown in std::mem::take(&mut self.unknown) {
+            let nearest = nearest(&unknown, &self.known);
+            let spot = Spot { key: join(&unknown.parent, &unknown.key), place: unknown.place };
+            self.problem(&spot, Fault::UnknownKey { nearest });
+        }
+        self.problems.sort_by(|a, b| a.place.cmp(&b.place));
+        self.warnings.sort_by(|a, b| a.place.cmp(&b.place));
+        if self.problems.is_empty() { Ok(self.warnings) } else { Err(Problems(self.problems)) }
+    }
+
+    fn note(&self, spot: &Spot, fault: Fault) -> Problem {
+        Problem { file: Arc::clone(&self.file), place: spot.place.clone(), key: spot.key.clone(), fault }
+    }
+}
+
+/// The key that was probably meant: one of the same table that is written alike, else one of the same name in another
+/// table, since a key easily ends up below the wrong header.
+fn nearest(unknown: &UnknownKey, known: &BTreeSet<String>) -> Option<String> {
+    let leaf = |path: &String| path.rsplit('.').next().map(str::to_owned).unwrap_or_default();
+    let alike = known
+        .iter()
+        .filter(|path| join(&unknown.parent, &leaf(path)) == **path)
+        .map(|path| (edit_distance(&leaf(path), &unknown.key), path))
+        .min()
+        .filter(|&(distance, _)| distance <= (unknown.key.chars().count() / 3).clamp(1, 4))
+        .map(|(_, path)| path);
+    alike.or_else(|| known.iter().find(|path| leaf(path) == unknown.key)).cloned()
+}
+
+/// The path of a key in a table. A key that TOML would quote is quoted.
+pub(super) fn join(parent: &str, key: &str) -> String {
+    let bare = !key.is_empty() && key.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'));
+    let key = if bare { key.to_owned() } else { quote(key) };
+    if parent.is_empty() { key } else { format!("{parent}.{key}") }
+}

@@ -1,0 +1,143 @@
+//! `[listen]`: addresses that do not collide, threads, counts, TLS.
+
+use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroUsize;
+
+use super::Context;
+use crate::config::file::{Listen, ListenTls};
+use crate::config::pem;
+use crate::config::problem::Fault;
+use crate::config::reader::{At, Field};
+use crate::config::settings::Boot;
+use crate::model::endpoint::Endpoint;
+use crate::net::listener::ListenAddress;
+use crate::net::tls::ServerTls;
+
+/// The listeners; everything else of `Boot` has its default.
+pub(super) fn resolve(listen: &Listen, context: &mut Context<'_>) -> Boot {
+    let default = Boot::default();
+    let boot = Boot {
+        gateway: context.address(&listen.gateway, default.gateway),
+        admin: context.address(&listen.admin, default.admin),
+        tls: listen.tls.as_ref().and_then(|tls| server_tls(tls, context)),
+        workers: listen.workers.given().map_or(default.workers, |at| NonZeroUsize::new(at.value.0)),
+        max_connections: listen.max_connections.given().map_or(default.max_connections, |at| at.value.0),
+        max_in_flight: listen.max_in_flight.given().map_or(default.max_in_flight, |at| at.value.0),
+        ..default
+    };
+    refuse_one_address_for_both(listen, &boot, context);
+    warn_of_open_doors(listen, &boot, context);
+    boot
+}
+
+/// Whether calls sent to `endpoint` would come back to this gateway: to one of its own listeners, as far as can be
+/// told without a look-up.
+pub(super) fn leads_back(endpoint: &Endpoint, boot: &Boot) -> bool {
+    let reaches = |listener: &ListenAddress| match listener {
+        ListenAddress::Tcp(address) if address.port() == endpoint.port() && address.port() != 0 => {
+            match endpoint.host().parse::<IpAddr>() {
+                Ok(host) if host.is_unspecified() => true,
+                Ok(host) => {
+                    host.to_canonical() == address.ip().to_canonical() || hears_loopback(*address, host)
+                }
+                Err(_) => {
+                    endpoint.host() == "localhost"
+                        && (address.ip().is_loopback() || address.ip().is_unspecified())
+                }
+            }
+        }
+        _ => false,
+    };
+    reaches(&boot.gateway) || reaches(&boot.admin)
+}
+
+fn hears_loopback(listener: SocketAddr, host: IpAddr) -> bool {
+    listener.ip().is_unspecified() && host.to_canonical().is_loopback()
+}
+
+fn refuse_one_address_for_both(listen: &Listen, boot: &Boot, context: &mut Context<'_>) {
+    let collide = match (&boot.gateway, &boot.admin) {
+        (ListenAddress::Unix(gateway), ListenAddress::Unix(admin)) => gateway == admin,
+        (ListenAddress::Tcp(gateway), ListenAddress::Tcp(admin)) => {
+            let one_ip =
+                gateway.ip() == admin.ip() || gateway.ip().is_unspecified() || admin.ip().is_unspecified();
+            gateway.port() == admin.port() && gateway.port() != 0 && one_ip
+        }
+        _ => false,
+    };
+    if !collide || matches!(listen.gateway, Field::Wrong) || matches!(listen.admin, Field::Wrong) {
+        return;
+    }
+    let (at, other, address) = match (&listen.admin, &listen.gateway) {
+        (Field::Given(admin), _) => (admin, "gateway", &boot.gateway),
+        (_, Field::Given(gateway)) => (gateway, "admin", &boot.admin),
+        // The defaults do not collide.
+        _ => return,
+    };
+    let wanted = format!("another address than listen.{other} has ({address})");
+    context.findings.problem(&at.spot, Fault::found(format!("\"{}\"", at.value), wanted));
+}
+
+fn warn_of_open_doors(listen: &Listen, boot: &Boot, context: &mut Context<'_>) {
+    let clients_show_certificates = boot.tls.as_ref().is_some_and(|tls| tls.client_roots.is_some());
+    if let Some(at) = beyond_loopback(&listen.gateway)
+        && !clients_show_certificates
+    {
+        let text = format!(
+            "whoever reaches {} can call every app, since this version has no rules for callers: \
+             keep it on loopback, ask for client certificates, or let only your services reach it",
+            at.value
+        );
+        context.findings.warning(&at.spot, text);
+    }
+    if let Some(at) = beyond_loopback(&listen.admin) {
+        let text = format!(
+            "whoever reaches {} sees metrics and status: let only your monitoring reach it",
+            at.value
+        );
+        context.findings.warning(&at.spot, text);
+    }
+}
+
+fn beyond_loopback(field: &Field<ListenAddress>) -> Option<&At<ListenAddress>> {
+    field.given().filter(|at| match &at.value {
+        ListenAddress::Tcp(address) => !address.ip().to_canonical().is_loopback(),
+        ListenAddress::Unix(_) => false,
+    })
+}
+
+/// Reads the certificates; `None` when a problem was told.
+fn server_tls(tls: &At<ListenTls>, context: &mut Context<'_>) -> Option<ServerTls> {
+    let (files, spot) = (&tls.value, &tls.spot);
+    let chain = context.required(&files.cert_file, spot, "cert_file", "the path of a PEM certificate chain");
+    let chain = chain.and_then(|at| context.read(at, pem::certificates));
+    let key = context.required(&files.key_file, spot, "key_file", "the path of a PEM private key");
+    let key = key.and_then(|at| {
+        let key = context.read(at, pem::private_key)?;
+        context.warn_if_world_readable(&context.folder.join(&at.value), &at.spot);
+        Some(key)
+    });
+    let client_roots = match &files.client_ca_file {
+        Field::Given(at) => Some(context.read(at, pem::roots)?),
+        Field::Absent | Field::Wrong => None,
+    };
+    let (chain, key) = (chain?, key?);
+    if let Err(error) = pem::belong_together(&chain, &key) {
+        let text = format!("the certificate and its private key cannot be used together: {error}");
+        context.findings.problem(spot, Fault::Remark(text));
+        return None;
+    }
+    Some(ServerTls { chain, key: key.into(), client_roots })
+}
+
+// === impl Context ===
+
+impl Context<'_> {
+    /// The address, a socket's relative path from the configuration's folder.
+    fn address(&self, field: &Field<ListenAddress>, default: ListenAddress) -> ListenAddress {
+        match field.or(default) {
+            ListenAddress::Unix(path) => ListenAddress::Unix(self.folder.join(path)),
+            tcp @ ListenAddress::Tcp(_) => tcp,
+        }
+    }
+}
