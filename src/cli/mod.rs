@@ -8,6 +8,7 @@ mod apis;
 mod call;
 mod check;
 mod demo;
+mod exchange;
 mod health;
 mod inspect;
 mod sandbox;
