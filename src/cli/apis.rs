@@ -31,7 +31,7 @@ fn json(catalogue: &Catalogue) -> Result<String, Failure> {
 
 /// One line an API, in columns; only the last one is cut, where a line would be longer than `width`.
 fn table(catalogue: &Catalogue, width: Option<usize>) -> String {
-    let heading = ["API", "PER SECOND", "REPEAT", "PRODUCT", "SUMMARY"].map(String::from);
+    let heading = ["API", "CALLS/S", "REPEAT", "PRODUCT", "SUMMARY"].map(String::from);
     let rows: Vec<_> =
         std::iter::once(heading).chain(catalogue.entries().map(|(name, entry)| row(name, entry))).collect();
     let widest = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
@@ -56,7 +56,7 @@ fn row(name: &ApiName, entry: &Entry) -> [String; 5] {
     };
     let repeat = match entry.kind {
         RepeatSafety::Read => "read",
-        RepeatSafety::IdempotentWrite => "idempotent write",
+        RepeatSafety::IdempotentWrite => "idempotent",
         RepeatSafety::Write => "write",
     };
     [name.to_string(), ceiling, repeat.to_owned(), entry.product.clone(), entry.summary.clone()]
@@ -82,8 +82,8 @@ fn terminal_width() -> Option<usize> {
 }
 
 const FOOTNOTE: &str = "
-~       no page of Tencent's states this ceiling: a cautious guess
-REPEAT  whether a call may be sent again when nobody knows how it ended: read and idempotent write may, write never
+CALLS/S  the ceiling for each SDKAppID; ~ marks a cautious guess, where no page of Tencent's states it
+REPEAT   whether a call may be sent again when nobody knows how it ended: read and idempotent may, write never
 ";
 
 #[cfg(test)]
