@@ -57,7 +57,7 @@ async fn ready_within(admin: &Server, timeout: Duration) -> Result<(), String> {
     loop {
         let time_left = deadline.saturating_duration_since(Instant::now());
         // At the deadline's edge a listener that is there still gets time to answer.
-        let reason = match ready(admin, time_left.clamp(BETWEEN_QUESTIONS, LONGEST_ANSWER_TIME)).await {
+        let reason = match ready(admin, time_left.clamp(SHORTEST_ANSWER_TIME, LONGEST_ANSWER_TIME)).await {
             Ok(()) => return Ok(()),
             Err(reason) => reason,
         };
@@ -82,5 +82,8 @@ async fn ready(admin: &Server, timeout: Duration) -> Result<(), String> {
 
 const BETWEEN_QUESTIONS: Duration = Duration::from_millis(100);
 
-/// How long one answer may take: `/readyz` asks nobody else.
+/// How long one answer may take, however little time is left for the whole.
+const SHORTEST_ANSWER_TIME: Duration = Duration::from_secs(1);
+
+/// How long one answer may take, however much is left: `/readyz` asks nobody else.
 const LONGEST_ANSWER_TIME: Duration = Duration::from_secs(5);
