@@ -1,8 +1,10 @@
-//! TLS on both sides, by rustls with ring.
+//! TLS on both sides, by rustls with ring: TLS 1.2 and later, certificates and names always checked.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::WebPkiClientVerifier;
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
 
 /// TLS on a listener: what it shows to clients, and from whom it wants a certificate.
 #[derive(Debug, Clone)]
@@ -13,4 +15,79 @@ pub struct ServerTls {
     pub key: Arc<PrivateKeyDer<'static>>,
     /// With any: clients must show a certificate that one of these signed.
     pub client_roots: Option<Vec<CertificateDer<'static>>>,
+}
+
+/// Why TLS cannot be offered.
+#[derive(Debug, thiserror::Error)]
+pub enum ServerTlsError {
+    /// Key and certificate do not fit, or one of them is of no known kind.
+    #[error("certificate and key do not make a TLS server: {0}")]
+    Identity(#[source] rustls::Error),
+    /// The client roots cannot be used.
+    #[error("the client certificate authorities cannot be used: {0}")]
+    ClientRoots(String),
+}
+
+impl ServerTls {
+    /// What a listener needs. Offers HTTP/2 and HTTP/1.1.
+    ///
+    /// # Errors
+    /// When key and certificates do not make a server.
+    pub fn config(&self) -> Result<Arc<ServerConfig>, ServerTlsError> {
+        let builder = ServerConfig::builder_with_provider(provider())
+            .with_protocol_versions(rustls::DEFAULT_VERSIONS)
+            .map_err(ServerTlsError::Identity)?;
+        let builder = match &self.client_roots {
+            None => builder.with_no_client_auth(),
+            Some(roots) => {
+                let mut store = RootCertStore::empty();
+                store.add_parsable_certificates(roots.iter().cloned());
+                let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(store), provider())
+                    .build()
+                    .map_err(|error| ServerTlsError::ClientRoots(error.to_string()))?;
+                builder.with_client_cert_verifier(verifier)
+            }
+        };
+        let mut config = builder
+            .with_single_cert(self.chain.clone(), self.key.clone_key())
+            .map_err(ServerTlsError::Identity)?;
+        config.alpn_protocols = alpn();
+        Ok(Arc::new(config))
+    }
+}
+
+/// What the upstream client needs: the platform's roots, else those built in, and `extra` beside them.
+pub(super) fn client_config(extra: &[CertificateDer<'static>]) -> Arc<ClientConfig> {
+    let mut roots = platform_roots().clone();
+    roots.add_parsable_certificates(extra.iter().cloned());
+    let mut config = ClientConfig::builder_with_provider(provider())
+        .with_protocol_versions(rustls::DEFAULT_VERSIONS)
+        .expect("ring supports the default versions")
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    config.alpn_protocols = alpn();
+    Arc::new(config)
+}
+
+fn platform_roots() -> &'static RootCertStore {
+    static ROOTS: LazyLock<RootCertStore> = LazyLock::new(|| {
+        let mut store = RootCertStore::empty();
+        store.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        if store.is_empty() {
+            // An image without certificates of its own.
+            store.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
+        }
+        store
+    });
+    &ROOTS
+}
+
+fn provider() -> Arc<rustls::crypto::CryptoProvider> {
+    static PROVIDER: LazyLock<Arc<rustls::crypto::CryptoProvider>> =
+        LazyLock::new(|| Arc::new(rustls::crypto::ring::default_provider()));
+    Arc::clone(&PROVIDER)
+}
+
+fn alpn() -> Vec<Vec<u8>> {
+    vec![b"h2".to_vec(), b"http/1.1".to_vec()]
 }

@@ -1,6 +1,24 @@
-//! Who is calling: for accounts and fairness. `identify` gives a [`Caller`].
+//! Who is calling: for accounts and fairness. [`identify`] gives a [`Caller`].
+//!
+//! What comes in are a request's headers and where its connection came from. A caller names itself in a header of
+//! configurable name; that name says whose queue and whose account a call belongs to, and never gives rights, since
+//! anyone can write it. In further headers it says how urgent the call is and how long it may take. None of them can
+//! make a call fail: one that is malformed counts as absent, and is listed in [`Caller::ignored`] to be counted.
+//!
+//! Browsers are no callers. A page of anyone's could reach a gateway on loopback through its visitor's browser, so a
+//! request that shows a browser's marks is recognised here and never allowed.
 
-use http::HeaderName;
+mod header;
+mod priority;
+
+use std::net::IpAddr;
+use std::sync::{Arc, LazyLock};
+use std::time::Duration;
+
+use http::{HeaderMap, HeaderName, header as names};
+
+pub use header::{CallerHeader, RequestId};
+pub use priority::Priority;
 
 /// How callers are told apart.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -12,5 +30,211 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self { header: HeaderName::from_static("x-caller") }
+    }
+}
+
+/// The label of callers that do not name themselves.
+pub const NO_NAME: &str = "none";
+
+/// Where a connection came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Peer {
+    /// Over TCP, from this address.
+    Ip(IpAddr),
+    /// Over a Unix socket, from this machine.
+    Local,
+}
+
+/// Who makes a call, and what it wishes. Only [`identify`] makes one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Caller {
+    label: Arc<str>,
+    peer: Peer,
+    browser: bool,
+    wishes: Wishes,
+    ignored: Vec<CallerHeader>,
+}
+
+/// What a caller wishes for one call.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Wishes {
+    /// How urgent the call is among its caller's own.
+    pub priority: Priority,
+    /// The longest wait for a turn, if it says one.
+    pub max_wait: Option<Duration>,
+    /// The longest time for the whole call, if it says one.
+    pub timeout: Option<Duration>,
+    /// The id under which it knows the call, if it gives one.
+    pub request_id: Option<RequestId>,
+}
+
+/// Finds out who makes a call. It always succeeds: whoever says nothing is [`NO_NAME`].
+#[must_use]
+pub fn identify(headers: &HeaderMap, peer: Peer, settings: &Settings) -> Caller {
+    let mut reader = header::Reader::new(headers);
+    let label = reader.read(CallerHeader::Caller, &settings.header, |text| header::visible(text, MAX_LABEL));
+    let wishes = Wishes {
+        priority: reader.priority(),
+        max_wait: reader.read(CallerHeader::MaxWait, &MAX_WAIT, header::duration),
+        timeout: reader.read(CallerHeader::Timeout, &TIMEOUT, header::duration),
+        request_id: reader.read(CallerHeader::RequestId, &REQUEST_ID, RequestId::parse),
+    };
+    Caller {
+        label: label.map_or_else(|| Arc::clone(&NO_NAME_SHARED), Arc::from),
+        peer,
+        browser: from_browser(headers),
+        wishes,
+        ignored: reader.ignored(),
+    }
+}
+
+/// Whether a request comes from a browser, by the headers that no page can keep its browser from sending: `Origin`
+/// with every POST (Fetch standard, "append a request `Origin` header") and `Sec-Fetch-…` (W3C Fetch Metadata).
+///
+/// To be asked before anything else is looked at: by DNS rebinding a page can read the answer too, so not even an
+/// error may tell it which apps there are.
+#[must_use]
+pub fn from_browser(headers: &HeaderMap) -> bool {
+    headers.keys().any(|name| name == names::ORIGIN || name.as_str().starts_with("sec-fetch-"))
+}
+
+impl Caller {
+    /// The name that the caller gave itself, 1 to 64 visible ASCII characters, else [`NO_NAME`]. As a metric label it
+    /// needs a bound on how many there are.
+    #[must_use]
+    pub fn label(&self) -> &Arc<str> {
+        &self.label
+    }
+
+    /// Where the connection came from.
+    #[must_use]
+    pub fn peer(&self) -> Peer {
+        self.peer
+    }
+
+    /// Whether it is a browser, which is never allowed to call.
+    #[must_use]
+    pub fn is_browser(&self) -> bool {
+        self.browser
+    }
+
+    /// What it wishes for this call.
+    #[must_use]
+    pub fn wishes(&self) -> &Wishes {
+        &self.wishes
+    }
+
+    /// The headers that were malformed and count as absent, each once.
+    #[must_use]
+    pub fn ignored(&self) -> &[CallerHeader] {
+        &self.ignored
+    }
+}
+
+const MAX_LABEL: usize = 64;
+static NO_NAME_SHARED: LazyLock<Arc<str>> = LazyLock::new(|| NO_NAME.into());
+static MAX_WAIT: HeaderName = HeaderName::from_static("x-gateway-max-wait");
+static TIMEOUT: HeaderName = HeaderName::from_static("x-gateway-timeout");
+static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(lines: &[(&str, &str)]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in lines {
+            headers.append(
+                name.parse::<HeaderName>().unwrap(),
+                http::HeaderValue::from_bytes(value.as_bytes()).unwrap(),
+            );
+        }
+        headers
+    }
+
+    fn caller(lines: &[(&str, &str)]) -> Caller {
+        identify(&headers(lines), Peer::Local, &Settings::default())
+    }
+
+    #[test]
+    fn who_says_nothing_has_no_name_and_no_wishes() {
+        let caller = caller(&[("content-type", "application/json")]);
+        assert_eq!((&**caller.label(), caller.wishes()), (NO_NAME, &Wishes::default()));
+        assert_eq!((caller.wishes().priority.urgency(), caller.peer()), (3, Peer::Local));
+        assert!(caller.ignored().is_empty() && !caller.is_browser());
+    }
+
+    #[test]
+    fn every_wish_is_read() {
+        let caller = caller(&[
+            ("X-Caller", "gifts/worker-1"),
+            ("Priority", "u=1, i"),
+            ("X-Gateway-Max-Wait", "250ms"),
+            ("x-gateway-timeout", " 3s "),
+            ("x-request-id", "0af7651916cd43dd"),
+        ]);
+        assert_eq!(&**caller.label(), "gifts/worker-1");
+        let wishes = caller.wishes();
+        assert_eq!(wishes.priority.urgency(), 1);
+        assert_eq!(wishes.max_wait, Some(Duration::from_millis(250)));
+        assert_eq!(wishes.timeout, Some(Duration::from_secs(3)));
+        assert_eq!(wishes.request_id.as_ref().unwrap().as_str(), "0af7651916cd43dd");
+        assert!(caller.ignored().is_empty());
+    }
+
+    #[test]
+    fn malformed_headers_count_as_absent_and_are_listed() {
+        let caller = caller(&[
+            ("x-caller", &"c".repeat(65)),
+            ("priority", "u=8"),
+            ("x-gateway-max-wait", "250"),
+            ("x-gateway-timeout", "soon"),
+            ("x-request-id", "two words"),
+        ]);
+        assert_eq!((&**caller.label(), caller.wishes()), (NO_NAME, &Wishes::default()));
+        use CallerHeader::{Caller, MaxWait, Priority, RequestId, Timeout};
+        assert_eq!(caller.ignored(), [Caller, Priority, MaxWait, Timeout, RequestId]);
+    }
+
+    #[test]
+    fn names_and_ids_are_visible_ascii_of_bounded_length() {
+        let label = |text: &str| caller(&[("x-caller", text)]).label().to_string();
+        assert_eq!(label(&"c".repeat(64)), "c".repeat(64));
+        for bad in ["", "a b", "a\tb", "é"] {
+            assert_eq!(label(bad), NO_NAME, "{bad:?}");
+        }
+        let id = |text: &str| caller(&[("x-request-id", text)]).wishes().request_id.is_some();
+        assert!(id("!") && id(&"~".repeat(128)));
+        assert!(!id("") && !id(&"~".repeat(129)) && !id("ü"));
+    }
+
+    #[test]
+    fn a_header_that_stands_twice_says_nothing() {
+        let caller = caller(&[("x-caller", "a"), ("x-caller", "b"), ("x-gateway-timeout", "1s")]);
+        assert_eq!((&**caller.label(), caller.ignored()), (NO_NAME, &[CallerHeader::Caller][..]));
+        assert_eq!(caller.wishes().timeout, Some(Duration::from_secs(1)));
+    }
+
+    #[test]
+    fn the_name_of_the_header_is_configurable() {
+        let settings = Settings { header: HeaderName::from_static("x-service") };
+        let headers = headers(&[("x-service", "gifts"), ("x-caller", "other")]);
+        assert_eq!(&**identify(&headers, Peer::Local, &settings).label(), "gifts");
+    }
+
+    #[test]
+    fn browsers_are_recognised() {
+        for (name, value) in [
+            ("Origin", "https://evil.example"),
+            ("origin", "null"),
+            ("Sec-Fetch-Site", "same-origin"),
+            ("sec-fetch-mode", "cors"),
+            ("sec-fetch-storage-access", "none"),
+        ] {
+            let headers = headers(&[("accept", "*/*"), (name, value)]);
+            assert!(from_browser(&headers), "{name}");
+            assert!(identify(&headers, Peer::Local, &Settings::default()).is_browser(), "{name}");
+        }
+        assert!(!from_browser(&headers(&[("sec-websocket-key", "x"), ("x-origin", "y"), ("referer", "z")])));
     }
 }

@@ -1,6 +1,6 @@
 //! The configured apps, found by name or SDKAppID.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use rustls::pki_types::CertificateDer;
@@ -69,7 +69,8 @@ impl Endpoints {
 /// The configured apps.
 #[derive(Debug, Clone, Default)]
 pub struct Apps {
-    by_name: HashMap<AppName, Arc<App>>,
+    /// By the text of its name, so that a look-up need not make an [`AppName`].
+    by_name: BTreeMap<Box<str>, Arc<App>>,
     by_sdkappid: HashMap<SdkAppId, Arc<App>>,
     default: Option<Arc<App>>,
 }
@@ -94,7 +95,7 @@ impl Apps {
     /// # Errors
     /// When name, SDKAppID or the place of the default is taken; nothing is added then.
     pub fn add(&mut self, app: App, default: bool) -> Result<(), AppConflict> {
-        if self.by_name.contains_key(&app.name) {
+        if self.by_name.contains_key(app.name.as_str()) {
             return Err(AppConflict::Name);
         }
         if self.by_sdkappid.contains_key(&app.sdkappid) {
@@ -108,15 +109,14 @@ impl Apps {
             self.default = Some(Arc::clone(&app));
         }
         self.by_sdkappid.insert(app.sdkappid, Arc::clone(&app));
-        self.by_name.insert(app.name.clone(), app);
+        self.by_name.insert(app.name.as_str().into(), app);
         Ok(())
     }
 
     /// The app of this name.
     #[must_use]
     pub fn named(&self, name: &str) -> Option<&Arc<App>> {
-        // A text that is no app name cannot name one.
-        self.by_name.get(&name.parse::<AppName>().ok()?)
+        self.by_name.get(name)
     }
 
     /// The app of this SDKAppID.
@@ -138,8 +138,6 @@ impl Apps {
     /// Every app, in the order of names.
     #[must_use]
     pub fn all(&self) -> Vec<&Arc<App>> {
-        let mut all: Vec<_> = self.by_name.values().collect();
-        all.sort_by(|a, b| a.name.cmp(&b.name));
-        all
+        self.by_name.values().collect()
     }
 }

@@ -1,4 +1,4 @@
-//! Listening sockets: one for each worker, or one Unix socket for all.
+//! Where to listen.
 
 use std::fmt;
 use std::net::SocketAddr;

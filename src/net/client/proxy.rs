@@ -1,4 +1,4 @@
-//! The upstream client: pooled connections that belong to one worker.
+//! The egress proxy through which calls may have to leave.
 
 use std::fmt;
 use std::str::FromStr;

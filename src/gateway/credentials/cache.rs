@@ -1,0 +1,279 @@
+//! The slots, one for each app: reading without a lock, signing one at a time.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use arc_swap::ArcSwap;
+use moka::future::Cache;
+use tokio::sync::Notify;
+
+use super::lifetime::{Lifetime, Verdict};
+use super::signer::Signer;
+use super::usersig::{self, UserSig};
+use super::{CannotSign, CredentialEvents, Settings};
+use crate::clock::WallClock;
+use crate::gateway::target::{App, Apps};
+use crate::model::app::SdkAppId;
+use crate::model::secret::SecretKey;
+
+/// The UserSigs of all apps. Shared by all workers.
+pub struct Credentials {
+    /// What a reload replaces, in one move.
+    pub(super) live: ArcSwap<Live>,
+    /// Signings under way, by the generation that they follow: whoever asks for the same one waits for it. An entry goes
+    /// as soon as it was handed out.
+    signing: Cache<u64, Arc<UserSig>>,
+    /// The last generation given out, over all slots.
+    generations: AtomicU64,
+    /// Wakes [`Credentials::renew`] after a reload.
+    pub(super) replaced: Notify,
+    pub(super) parts: Parts,
+}
+
+/// What comes in from outside.
+#[derive(Clone)]
+pub struct Parts {
+    /// Makes the UserSigs.
+    pub signer: Arc<dyn Signer>,
+    /// Judges them.
+    pub clock: Arc<dyn WallClock>,
+    /// Is told of them.
+    pub events: Arc<dyn CredentialEvents>,
+    /// Gives numbers from 0.0 up to but not including 1.0, which spread renewals over time.
+    pub jitter: Arc<dyn Fn() -> f64 + Send + Sync>,
+}
+
+/// Settings and the apps that they belong to.
+pub(super) struct Live {
+    pub(super) settings: Settings,
+    pub(super) slots: HashMap<SdkAppId, Arc<Slot>>,
+}
+
+/// One app's place.
+pub(super) struct Slot {
+    pub(super) app: Arc<App>,
+    /// Where in the span of renewals this app stands: 0.0 last, towards 1.0 first.
+    pub(super) phase: f64,
+    /// Whether every key was seen to sign, and since then no signing failed while it was needed.
+    proven: AtomicBool,
+    state: ArcSwap<State>,
+}
+
+/// What a slot holds.
+pub(super) struct State {
+    /// Changes with each signing, and is no other slot's. Dropping the UserSig leaves it, so that whoever signs anew
+    /// finds a signing that is under way already.
+    pub(super) generation: u64,
+    pub(super) usersig: Option<Arc<UserSig>>,
+}
+
+/// How many signings may have just ended without everybody having fetched the outcome.
+const JUST_SIGNED: u64 = 1024;
+
+// === impl Credentials ===
+
+impl Credentials {
+    /// Slots for all of `apps`, still empty.
+    #[must_use]
+    pub fn new(settings: Settings, apps: &Apps, parts: Parts) -> Self {
+        let credentials = Self {
+            live: ArcSwap::from_pointee(Live { settings, slots: HashMap::new() }),
+            signing: Cache::new(JUST_SIGNED),
+            generations: AtomicU64::new(0),
+            replaced: Notify::new(),
+            parts,
+        };
+        credentials.replace(settings, apps);
+        credentials
+    }
+
+    /// Takes new settings and apps. An app that signs as before keeps its UserSig.
+    pub fn replace(&self, settings: Settings, apps: &Apps) {
+        let before = self.live.load();
+        let slots = apps.all().into_iter().map(|app| {
+            let slot = match before.slots.get(&app.sdkappid) {
+                Some(slot) if slot.signs_like(app) => Arc::clone(slot),
+                _ => Arc::new(Slot::new(Arc::clone(app), (self.parts.jitter)(), self.next_generation())),
+            };
+            (app.sdkappid, slot)
+        });
+        self.live.store(Arc::new(Live { settings, slots: slots.collect() }));
+        self.replaced.notify_one();
+    }
+
+    /// The app's UserSig, if a usable one is there. Takes no lock and waits for nothing.
+    #[must_use]
+    pub fn current(&self, app: &App) -> Option<Arc<UserSig>> {
+        self.live.load().slot(app)?.state.load().usable(self.parts.clock.unix_seconds())
+    }
+
+    /// The app's UserSig; signs if no usable one is there. All who wait for the same app share one signing.
+    ///
+    /// # Errors
+    /// When no usable one is there and signing failed. The call must not be sent.
+    pub async fn usersig(&self, app: &Arc<App>) -> Result<Arc<UserSig>, CannotSign> {
+        let Some(slot) = self.live.load().slot(app).map(Arc::clone) else {
+            // A reload took the app away, or its account. A call that began before ends as it began.
+            return self.sign(app).await.map(Arc::new);
+        };
+        let state = slot.state();
+        match state.usable(self.parts.clock.unix_seconds()) {
+            Some(usersig) => Ok(usersig),
+            None => self.sign_after(&slot, state.generation).await,
+        }
+    }
+
+    /// Drops this UserSig, which Tencent refused, so that the next call signs anew. One that has taken its place stays.
+    pub fn invalidate(&self, app: &App, refused: &UserSig) {
+        if let Some(slot) = self.live.load().slot(app) {
+            slot.state.rcu(|state| match &state.usersig {
+                Some(held) if std::ptr::eq(&**held, refused) => {
+                    Arc::new(State { generation: state.generation, usersig: None })
+                }
+                _ => Arc::clone(state),
+            });
+        }
+    }
+
+    /// Whether every key of the app can sign: for readiness. Tries it out once, and again after a signing failed with no
+    /// usable UserSig left.
+    ///
+    /// # Errors
+    /// When the app has no key, or a key does not give a UserSig that verifies.
+    pub async fn can_sign(&self, app: &Arc<App>) -> Result<(), CannotSign> {
+        let slot = self.live.load().slot(app).map(Arc::clone);
+        if slot.as_ref().is_some_and(|slot| slot.proven.load(Ordering::Relaxed)) {
+            return Ok(());
+        }
+        self.try_keys(app).await?;
+        if let Some(slot) = slot {
+            slot.proven.store(true, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    /// Signs for a slot, one at a time, unless that was done since its generation was `seen`.
+    pub(super) async fn sign_after(&self, slot: &Slot, seen: u64) -> Result<Arc<UserSig>, CannotSign> {
+        let signed = self.signing.try_get_with(seen, self.sign_into(slot, seen)).await;
+        // Who comes later sees the slot's new generation: the UserSig has no business here any more.
+        self.signing.invalidate(&seen).await;
+        signed.map_err(|error| CannotSign::clone(&error))
+    }
+
+    async fn sign_into(&self, slot: &Slot, seen: u64) -> Result<Arc<UserSig>, CannotSign> {
+        let state = slot.state();
+        // Somebody else may have signed between the caller's look at the slot and now.
+        if state.generation != seen
+            && let Some(usersig) = state.usable(self.parts.clock.unix_seconds())
+        {
+            return Ok(usersig);
+        }
+        let signed = self.sign(&slot.app).await.map(Arc::new);
+        if let Ok(usersig) = &signed {
+            let usersig = Some(Arc::clone(usersig));
+            slot.state.store(Arc::new(State { generation: self.next_generation(), usersig }));
+        } else if slot.state().usable(self.parts.clock.unix_seconds()).is_none() {
+            slot.proven.store(false, Ordering::Relaxed);
+        }
+        signed
+    }
+
+    async fn sign(&self, app: &App) -> Result<UserSig, CannotSign> {
+        let signed = match newest_key(app) {
+            Ok(key) => self.sign_with(app, key).await,
+            Err(no_key) => Err(no_key),
+        };
+        self.parts.events.signed(&app.name, signed.as_ref().map(|_| ()));
+        if let Ok(usersig) = &signed {
+            self.parts.events.expires(&app.name, usersig.expires_at());
+        }
+        signed
+    }
+
+    async fn sign_with(&self, app: &App, key: &SecretKey) -> Result<UserSig, CannotSign> {
+        let now = self.parts.clock.unix_seconds();
+        let expire = self.live.load().settings.ttl.as_secs().max(1);
+        self.parts.signer.sign(app, key, now, expire).await
+    }
+
+    async fn try_keys(&self, app: &App) -> Result<(), CannotSign> {
+        newest_key(app)?;
+        for (number, key) in (1..).zip(&app.keys) {
+            let usersig = self.sign_with(app, key).await?;
+            let good = usersig::decode(usersig.expose()).is_ok_and(|claims| {
+                claims.sdkappid == app.sdkappid && claims.identifier == app.identifier && claims.verify(key)
+            });
+            if !good {
+                return Err(CannotSign::Unverified(number));
+            }
+        }
+        Ok(())
+    }
+
+    fn next_generation(&self) -> u64 {
+        self.generations.fetch_add(1, Ordering::Relaxed)
+    }
+}
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let live = self.live.load();
+        f.debug_struct("Credentials")
+            .field("settings", &live.settings)
+            .field("apps", &live.slots.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// The key to sign with. The one place that chooses among several.
+fn newest_key(app: &App) -> Result<&SecretKey, CannotSign> {
+    app.keys.first().ok_or(CannotSign::NoKey)
+}
+
+// === impl Live ===
+
+impl Live {
+    /// The slot of this app, if it signs in the same name: a call may hold an app from before a reload.
+    fn slot(&self, app: &App) -> Option<&Arc<Slot>> {
+        self.slots.get(&app.sdkappid).filter(|slot| slot.app.identifier == app.identifier)
+    }
+}
+
+// === impl Slot ===
+
+impl Slot {
+    fn new(app: Arc<App>, phase: f64, generation: u64) -> Self {
+        let state = ArcSwap::from_pointee(State { generation, usersig: None });
+        Self { app, phase, proven: AtomicBool::new(false), state }
+    }
+
+    pub(super) fn state(&self) -> Arc<State> {
+        self.state.load_full()
+    }
+
+    fn signs_like(&self, app: &App) -> bool {
+        let own = &self.app;
+        own.name == app.name && own.identifier == app.identifier && own.keys == app.keys
+    }
+}
+
+// === impl State ===
+
+impl State {
+    fn usable(&self, now: u64) -> Option<Arc<UserSig>> {
+        self.usersig.as_ref().filter(|usersig| is_usable(usersig.lifetime(), now)).map(Arc::clone)
+    }
+}
+
+/// Whether a call that starts now may use it: it must still count when the call arrives.
+pub(super) fn is_usable(lifetime: Lifetime, now: u64) -> bool {
+    let arrival = now.saturating_add(margin(lifetime.seconds()));
+    lifetime.verdict(now) == Verdict::Valid && lifetime.verdict(arrival) != Verdict::Expired
+}
+
+/// How long before its end a UserSig is not used any more, in seconds: a minute, or a tenth of a short life.
+pub(super) fn margin(life: u64) -> u64 {
+    (life / 10).min(60)
+}

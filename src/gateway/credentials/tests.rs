@@ -1,0 +1,1 @@
+//! Proofs for the cache and its renewal.

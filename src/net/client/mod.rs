@@ -1,0 +1,213 @@
+//! The upstream client: pooled connections that belong to one worker.
+//!
+//! Each worker has a [`Client`] of its own, so nothing here is shared between threads and nothing needs to be `Send`.
+//! A call comes in with an endpoint; [`Client::connection`] gives a connection that stands: an idle one, tested at
+//! that moment, or a new one, for which the host's addresses are looked up anew (they change). [`Connection::send`]
+//! consumes it, tells a [`Departure`] how far the request came, and gives the response, whose body brings the
+//! connection back to the pool when it was read to its end.
+//!
+//! Over HTTP/1.1 the connection is driven by the call's own task: no other task, no channel between threads. Over
+//! HTTP/2, which many calls share, a task on the same worker drives it.
+//!
+//! What can go wrong: no connection ([`ConnectError`]); the exchange fails ([`SendError`]), of which the departure
+//! knows whether a byte was written, so whether the call may have arrived.
+
+mod connect;
+mod http1;
+mod http2;
+mod pool;
+mod proxy;
+mod socket;
+mod wire;
+
+#[cfg(test)]
+mod tests;
+
+use std::cell::RefCell;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::Frame;
+use rustls::pki_types::CertificateDer;
+use tokio::time::Instant;
+
+use crate::model::endpoint::Endpoint;
+
+pub use connect::ConnectError;
+use pool::Pool;
+pub use proxy::{BadEgressProxy, EgressProxy};
+
+/// Learns how far a request came on its way out.
+///
+/// Each method is called at most once, in the order in which they stand here.
+pub trait Departure {
+    /// The first byte is about to be written: from here on the request may arrive.
+    fn writing(&self);
+    /// The last byte was handed to the kernel.
+    fn sent(&self);
+    /// The response's head is there.
+    fn answered(&self);
+}
+
+/// How connections are made and kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// Until a new connection must stand: name look-up, TCP and TLS together.
+    pub connect_timeout: Duration,
+    /// The CONNECT proxy to go through, if any.
+    pub egress_proxy: Option<EgressProxy>,
+}
+
+/// One worker's upstream connections.
+#[derive(Debug, Clone)]
+pub struct Client {
+    pool: Rc<RefCell<Pool>>,
+    tls: Rc<RefCell<connect::TlsConfigs>>,
+}
+
+/// A connection that stands, for one request.
+#[derive(Debug)]
+pub struct Connection {
+    kind: Kind,
+    reused: bool,
+}
+
+#[derive(Debug)]
+enum Kind {
+    Http1(Box<http1::Lease>),
+    Http2(http2::Handle),
+}
+
+/// Why there was no response. Whether the request may have arrived, its [`Departure`] knows.
+#[derive(Debug, thiserror::Error)]
+#[error("the exchange failed")]
+pub struct SendError(#[source] hyper::Error);
+
+/// A response's body. Read to its end, it brings the connection back; dropped earlier, it closes it (HTTP/1.1).
+#[derive(Debug)]
+pub struct Answer {
+    kind: AnswerKind,
+}
+
+#[derive(Debug)]
+enum AnswerKind {
+    Http1(http1::Incoming),
+    Http2(hyper::body::Incoming),
+}
+
+impl Client {
+    /// A client without connections.
+    #[must_use]
+    pub fn new() -> Self {
+        Self { pool: Pool::new(), tls: Rc::default() }
+    }
+
+    /// A connection to `endpoint` that stood a moment ago, else a new one.
+    ///
+    /// `extra_roots` are trusted beside the platform's. Cancel-safe: dropped, a half-made connection is closed.
+    ///
+    /// # Errors
+    /// When no new connection could be made within `connect_timeout`.
+    pub async fn connection(
+        &self,
+        endpoint: &Endpoint,
+        extra_roots: &[CertificateDer<'static>],
+        settings: &Settings,
+    ) -> Result<Connection, ConnectError> {
+        if let Some(kind) = pool::checkout(&self.pool, endpoint, extra_roots, Instant::now()) {
+            return Ok(Connection { kind, reused: true });
+        }
+        self.fresh_connection(endpoint, extra_roots, settings).await
+    }
+
+    /// A new connection to `endpoint`, whatever the pool holds.
+    ///
+    /// # Errors
+    /// When it could not be made within `connect_timeout`.
+    pub async fn fresh_connection(
+        &self,
+        endpoint: &Endpoint,
+        extra_roots: &[CertificateDer<'static>],
+        settings: &Settings,
+    ) -> Result<Connection, ConnectError> {
+        let tls = endpoint.is_tls().then(|| self.tls.borrow_mut().with_roots(extra_roots));
+        let connecting = connect::connect(endpoint, tls, settings.egress_proxy.as_ref());
+        let stream = tokio::time::timeout(settings.connect_timeout, connecting)
+            .await
+            .map_err(|_| ConnectError::Timeout(settings.connect_timeout))??;
+        let home = pool::Home::new(&self.pool, endpoint, extra_roots);
+        let kind = if stream.speaks_http2() {
+            Kind::Http2(http2::start(stream, home).await?)
+        } else {
+            Kind::Http1(Box::new(http1::start(stream, home).await?))
+        };
+        Ok(Connection { kind, reused: false })
+    }
+
+    /// How many connections lie idle.
+    #[must_use]
+    pub fn idle(&self) -> usize {
+        self.pool.borrow().idle()
+    }
+}
+
+impl Default for Client {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Connection {
+    /// Whether it served another request before, so that the other side may have closed it at this very moment.
+    #[must_use]
+    pub fn is_reused(&self) -> bool {
+        self.reused
+    }
+
+    /// Sends a request and waits for the response's head.
+    ///
+    /// Dropping the future closes an HTTP/1.1 connection and resets an HTTP/2 stream; the departure has then been
+    /// told how far the request came.
+    ///
+    /// # Errors
+    /// When the connection failed, or the other side broke the protocol.
+    pub async fn send(
+        self,
+        request: Request<Bytes>,
+        departure: Rc<dyn Departure>,
+    ) -> Result<Response<Answer>, SendError> {
+        match self.kind {
+            Kind::Http1(lease) => lease.send(request, departure).await,
+            Kind::Http2(handle) => handle.send(request, departure).await,
+        }
+        .map_err(SendError)
+    }
+}
+
+impl http_body::Body for Answer {
+    type Data = Bytes;
+    type Error = SendError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, SendError>>> {
+        let frame = match &mut self.kind {
+            AnswerKind::Http1(incoming) => incoming.poll_frame(cx),
+            AnswerKind::Http2(incoming) => Pin::new(incoming).poll_frame(cx),
+        };
+        frame.map(|frame| frame.map(|frame| frame.map_err(SendError)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.kind {
+            // The end must be seen by polling, since that is what brings the connection back.
+            AnswerKind::Http1(incoming) => incoming.is_over(),
+            AnswerKind::Http2(incoming) => incoming.is_end_stream(),
+        }
+    }
+}

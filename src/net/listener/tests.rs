@@ -1,0 +1,91 @@
+use std::io::Write;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::*;
+
+fn loopback() -> ListenAddress {
+    "127.0.0.1:0".parse().unwrap()
+}
+
+fn port(bound: &Bound) -> SocketAddr {
+    match bound.address() {
+        ListenAddress::Tcp(address) => *address,
+        ListenAddress::Unix(_) => panic!("asked for TCP"),
+    }
+}
+
+#[test]
+fn addresses_are_read_and_written() {
+    for text in ["127.0.0.1:8080", "[::1]:0", "unix:/run/gateway.sock"] {
+        assert_eq!(text.parse::<ListenAddress>().unwrap().to_string(), text);
+    }
+    for bad in ["", "8080", "localhost:8080", "unix:", "127.0.0.1"] {
+        assert_eq!(bad.parse::<ListenAddress>(), Err(BadListenAddress), "{bad}");
+    }
+}
+
+#[test]
+fn a_port_in_use_is_refused_even_by_sockets_that_could_share_it() {
+    let first = Bound::listen(&loopback(), 2).unwrap();
+    let again = ListenAddress::Tcp(port(&first));
+    assert_eq!(Bound::listen(&again, 2).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+}
+
+#[test]
+fn a_socket_file_left_behind_is_replaced_and_a_live_one_is_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let address = ListenAddress::Unix(folder.path().join("gateway.sock"));
+    let live = Bound::listen(&address, 4).unwrap();
+    assert_eq!(live.sockets.len(), 1);
+    assert_eq!(Bound::listen(&address, 1).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+    drop(live);
+    Bound::listen(&address, 1).unwrap();
+}
+
+/// Two workers with an event loop each; tells which of them serves which connection.
+fn two_workers(
+    max_connections: usize,
+) -> (SocketAddr, Arc<Share>, std::sync::mpsc::Receiver<(usize, Accepted)>) {
+    let bound = Bound::listen(&loopback(), 2).unwrap();
+    let address = port(&bound);
+    let (share, workers) = Share::among(bound.into_sockets(), 2, max_connections);
+    let (tell, served) = std::sync::mpsc::channel();
+    for (index, worker) in workers.into_iter().enumerate() {
+        let tell = tell.clone();
+        std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(worker.accept(|accepted| tell.send((index, accepted)).unwrap())).unwrap();
+        });
+    }
+    (address, share, served)
+}
+
+#[test]
+fn few_connections_do_not_pile_up_on_one_worker() {
+    let (address, share, served) = two_workers(100);
+    let mut open = Vec::new();
+    for _ in 0..8 {
+        let stream = std::net::TcpStream::connect(address).unwrap();
+        open.push((stream, served.recv_timeout(Duration::from_secs(5)).unwrap()));
+    }
+    let at_first = open.iter().filter(|(_, (index, _))| *index == 0).count();
+    assert_eq!(at_first, 4);
+    assert_eq!(share.connections(), 8);
+    open.clear();
+    assert_eq!(share.connections(), 0);
+}
+
+#[test]
+fn connections_beyond_the_bound_get_no_seat() {
+    let (address, share, served) = two_workers(2);
+    let mut open = Vec::new();
+    for _ in 0..3 {
+        let mut stream = std::net::TcpStream::connect(address).unwrap();
+        stream.write_all(b"x").unwrap();
+        open.push((stream, served.recv_timeout(Duration::from_secs(5)).unwrap()));
+    }
+    let seats: Vec<bool> = open.iter().map(|(_, (_, accepted))| accepted.seat.is_some()).collect();
+    assert_eq!(seats, [true, true, false]);
+    assert_eq!(share.connections(), 2);
+}
