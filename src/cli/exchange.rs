@@ -11,16 +11,16 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::uri::{Authority, Uri};
 use http::{HeaderMap, HeaderValue, Request, StatusCode, header};
-use http_body_util::{BodyExt, Full};
-use hyper::body::Incoming;
+use http_body_util::Full;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::net::{TcpStream, UnixStream};
 
 use crate::model::duration;
+use crate::net::body::{ReadError, read_capped};
 
 /// The longest answer that is read, in bytes: well above what a gateway passes on by default (16 MiB).
 pub(super) const LONGEST_ANSWER: usize = 64 * 1024 * 1024;
@@ -116,25 +116,12 @@ where
     let (mut sender, connection) = http1::handshake(stream).await.map_err(broken)?;
     // What goes wrong on the connection comes out of the sender and the body as well.
     tokio::spawn(connection);
-    let (parts, mut body) = sender.send_request(request).await.map_err(broken)?.into_parts();
-    let body = read_whole(&mut body)
-        .await
-        .map_err(broken)?
-        .ok_or_else(|| ExchangeError::TooLong { server: server.clone() })?;
+    let (parts, body) = sender.send_request(request).await.map_err(broken)?.into_parts();
+    let body = read_capped(body, LONGEST_ANSWER).await.map_err(|error| match error {
+        ReadError::TooLong { .. } => ExchangeError::TooLong { server: server.clone() },
+        ReadError::Broken(source) => broken(source),
+    })?;
     Ok(Answer { status: parts.status, headers: parts.headers, body })
-}
-
-/// The whole body; `None` when it is longer than [`LONGEST_ANSWER`].
-async fn read_whole(body: &mut Incoming) -> hyper::Result<Option<Bytes>> {
-    let mut whole = BytesMut::new();
-    while let Some(frame) = body.frame().await {
-        let Ok(data) = frame?.into_data() else { continue };
-        if whole.len() + data.len() > LONGEST_ANSWER {
-            return Ok(None);
-        }
-        whole.extend_from_slice(&data);
-    }
-    Ok(Some(whole.freeze()))
 }
 
 /// Text of the other side's, made fit for a terminal: no control character survives.

@@ -179,6 +179,11 @@ fn call_says_when_no_answer_came() {
         broken.stderr
     );
 
+    let endless = CannedServer::tcp(&["HTTP/1.1 200 OK\r\ncontent-length: 67108865\r\n\r\n"]);
+    let too_long = run(&["call", "--gateway", &endless.url, "live_config/get_callback"]);
+    assert_eq!((too_long.status, too_long.stdout.as_str()), (Some(1), ""));
+    assert_eq!(too_long.stderr, format!("the answer of {} is longer than 67108864 bytes\n", endless.url));
+
     // It accepts, by its backlog, and never answers.
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", silent.local_addr().unwrap());
