@@ -9,6 +9,7 @@ mod call;
 mod check;
 mod config_args;
 mod demo;
+mod exchange;
 mod health;
 mod inspect;
 mod sandbox;

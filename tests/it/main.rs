@@ -3,3 +3,8 @@
 mod check;
 mod commands;
 mod layering;
+mod official_library;
+
+// What several of them share.
+mod binary;
+mod canned_server;

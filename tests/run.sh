@@ -1,0 +1,94 @@
+#!/usr/bin/env bash
+# Checks everything, from a fresh Debian with Rust on: installs what is missing, then format, licences and advisories,
+# lints, documentation, benches (built, not run) and all tests. Stops at the first that fails.
+#
+# Usage: tests/run.sh
+# Environment: USERSIG_GATEWAY_TEST_PYTHON, a Python that has tls-sig-api-v2; without it, one is set up under target/.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+export PATH="${CARGO_HOME:-$HOME/.cargo}/bin:$PATH"
+
+main() {
+    step "Tools of the system"
+    install_packages
+    step "Rust's own tools"
+    install_rust_tools
+    step "Tencent's official signing library"
+    install_official_library
+
+    step "Format"
+    cargo fmt --check
+    step "Licences, bans, sources"
+    deny check licenses bans sources
+    step "Advisories"
+    check_advisories
+    # Lints, documentation, benches and tests share one target folder and the profiles of `cargo test`, so that each
+    # dependency is checked once and built once.
+    step "Lints"
+    cargo clippy --all-targets --locked -- -D warnings
+    step "Documentation"
+    RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --document-private-items --locked
+    step "Benches build"
+    cargo bench --no-run --locked --profile dev
+    step "Tests"
+    cargo test --locked
+    step "Everything passed in $((SECONDS / 60)) min $((SECONDS % 60)) s"
+}
+
+step() {
+    printf '\n==== %s\n' "$1"
+}
+
+# Installs the Debian packages whose programs or files are missing.
+install_packages() {
+    local missing=()
+    command -v cc >/dev/null || missing+=(gcc libc6-dev)
+    command -v curl >/dev/null || missing+=(curl)
+    command -v prometheus >/dev/null || missing+=(prometheus)
+    command -v python3 >/dev/null || missing+=(python3)
+    python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv)
+    [ -e /etc/ssl/certs/ca-certificates.crt ] || missing+=(ca-certificates)
+    if [ ${#missing[@]} -eq 0 ]; then
+        echo "nothing is missing"
+        return
+    fi
+    echo "missing: ${missing[*]}"
+    as_root apt-get update
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends "${missing[@]}"
+}
+
+as_root() {
+    if [ "$(id -u)" -eq 0 ]; then "$@"; else sudo "$@"; fi
+}
+
+install_rust_tools() {
+    cargo fmt --version || rustup component add rustfmt
+    cargo clippy --version || rustup component add clippy
+    cargo deny --version || cargo install cargo-deny --locked --version '^0.20'
+}
+
+# A virtual environment, because Debian's own Python takes no packages from elsewhere.
+install_official_library() {
+    if [ -z "${USERSIG_GATEWAY_TEST_PYTHON:-}" ]; then
+        local venv=target/test-venv
+        [ -x "$venv/bin/python" ] || python3 -m venv "$venv"
+        "$venv/bin/python" -c 'import TLSSigAPIv2' 2>/dev/null ||
+            "$venv/bin/python" -m pip install --disable-pip-version-check 'tls-sig-api-v2==1.1'
+        export USERSIG_GATEWAY_TEST_PYTHON="$PWD/$venv/bin/python"
+    fi
+    "$USERSIG_GATEWAY_TEST_PYTHON" -c 'import TLSSigAPIv2; print("found", TLSSigAPIv2.__name__)'
+}
+
+deny() {
+    cargo deny --locked --config .cargo/deny.toml "$@"
+}
+
+check_advisories() {
+    if deny fetch db; then
+        deny check --disable-fetch advisories
+    else
+        echo "NOT CHECKED: the advisory database could not be fetched"
+    fi
+}
+
+main "$@"
