@@ -24,6 +24,11 @@ impl ConfigArgs {
         })
     }
 
+    /// Whether a file was named.
+    pub(super) fn is_given(&self) -> bool {
+        self.config.is_some()
+    }
+
     /// The file that is named, else the first of the default ones that exists.
     pub(super) fn path(&self) -> Result<&Path, Failure> {
         let default = || DEFAULTS.map(Path::new).into_iter().find(|path| path.exists());

@@ -28,9 +28,9 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args, out: &mut impl Write) -> Result<(), Failure> {
     let text = args.usersig.read(std::io::stdin().lock())?;
-    let apps = match args.config.config {
-        Some(_) => Some(args.config.load()?.settings.live.apps),
-        None => None,
+    let apps = match args.config.is_given() {
+        true => Some(args.config.load()?.settings.live.apps),
+        false => None,
     };
     inspect(&text, apps.as_ref(), SystemClock.unix_seconds(), out)
 }

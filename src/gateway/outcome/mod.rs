@@ -7,6 +7,7 @@
 //! should have to parse it. It becomes a [`Fault`], with words for the gateway's own answer that say what came
 //! without quoting it.
 
+pub mod answer;
 mod codes;
 mod json;
 mod mask;
