@@ -9,6 +9,12 @@ pub mod caller;
 pub mod credentials;
 pub mod forward;
 pub mod outcome;
+
+pub mod rejection;
+pub mod reply;
+pub mod record;
+pub mod attempt;
+pub mod pipeline;
 pub mod policy;
 pub mod target;
 

@@ -10,7 +10,7 @@ use http::StatusCode;
 use super::admission::{NotAdmitted, Reason};
 use super::credentials::CannotSign;
 use super::forward::{Cause, Failure};
-use super::outcome::Fault;
+use super::outcome::Unusable;
 use super::policy::Denied;
 use super::target::{BadPath, TargetError};
 use crate::net::client::ConnectError;
@@ -40,22 +40,18 @@ pub enum Rejection {
     #[error("{}", words_of_failure(.0))]
     Failed(Box<Failure>),
     /// A response came that is no answer of Tencent's.
-    #[error("{endpoint} gave no usable answer: {fault}; {}", executed(true))]
+    #[error("{endpoint} gave no usable answer: HTTP status {}, {what}; {}", status.as_u16(), executed(true))]
     Unusable {
         /// What came.
-        fault: Fault,
+        what: Unusable,
+        /// With which HTTP status.
+        status: StatusCode,
         /// From where.
         endpoint: String,
     },
-    /// The whole call took too long before anything was sent.
-    #[error("no answer within {}; the call was not sent", crate::model::duration::format(*.0))]
-    TooLong(Duration),
     /// As many calls are under way as may be.
     #[error("{0} calls are under way, which is as many as this gateway takes")]
     Overloaded(usize),
-    /// The process ends.
-    #[error("this gateway is shutting down")]
-    ShuttingDown,
     /// A fault of the gateway's own.
     #[error("the gateway failed at this call; its log says where")]
     Panicked,
@@ -118,9 +114,9 @@ impl Rejection {
                 Cause::Unreachable(_) | Cause::Broken(_) => StatusCode::BAD_GATEWAY,
                 Cause::Timeout => StatusCode::GATEWAY_TIMEOUT,
             },
-            Self::Unusable { fault: Fault::TooSlow, .. } | Self::TooLong(_) => StatusCode::GATEWAY_TIMEOUT,
+            Self::Unusable { what: Unusable::TooSlow, .. } => StatusCode::GATEWAY_TIMEOUT,
             Self::Unusable { .. } => StatusCode::BAD_GATEWAY,
-            Self::CannotSign(_) | Self::Overloaded(_) | Self::ShuttingDown => StatusCode::SERVICE_UNAVAILABLE,
+            Self::CannotSign(_) | Self::Overloaded(_) => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 
@@ -153,9 +149,7 @@ impl Rejection {
                 Cause::Timeout => "timeout",
             },
             Self::Unusable { .. } => "unusable_answer",
-            Self::TooLong(_) => "timeout",
             Self::Overloaded(_) => "overloaded",
-            Self::ShuttingDown => "shutting_down",
             Self::Panicked => "panicked",
             Self::CallerGone => "caller_gone",
         }
@@ -166,7 +160,7 @@ impl Rejection {
     pub fn is_fault(&self) -> bool {
         match self {
             Self::Failed(failure) => !matches!(failure.cause, Cause::BadUrl(_)),
-            Self::Unusable { .. } | Self::TooLong(_) | Self::Panicked => true,
+            Self::Unusable { .. } | Self::Panicked => true,
             _ => false,
         }
     }
@@ -176,7 +170,7 @@ impl Rejection {
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::NotAdmitted(not_admitted) => Some(not_admitted.turn_in),
-            Self::Overloaded(_) | Self::ShuttingDown => Some(Duration::from_secs(1)),
+            Self::Overloaded(_) => Some(Duration::from_secs(1)),
             _ => None,
         }
     }
@@ -194,11 +188,10 @@ impl Rejection {
                 Cause::Broken(_) => ("connection_terminated", "unreachable"),
                 Cause::Timeout => ("http_response_timeout", "no-answer"),
             },
-            Self::Unusable { fault: Fault::TooSlow, .. } | Self::TooLong(_) => ("http_response_timeout", "no-answer"),
+            Self::Unusable { what: Unusable::TooSlow, .. } => ("http_response_timeout", "no-answer"),
             Self::Unusable { .. } => ("http_protocol_error", "unusable-answer"),
             Self::Panicked => ("proxy_internal_error", "gateway-failed"),
             Self::CannotSign(_) => ("proxy_configuration_error", "cannot-sign"),
-            Self::ShuttingDown => ("destination_unavailable", "shutting-down"),
             Self::Denied(_) => ("http_request_denied", "not-allowed"),
             Self::Target(_) | Self::Method(_) | Self::Body(_) | Self::CallerGone => ("http_request_error", "bad-call"),
         };

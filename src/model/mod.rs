@@ -4,6 +4,7 @@
 
 pub mod api;
 pub mod app;
+pub mod call_outcome;
 pub mod duration;
 pub mod endpoint;
 pub mod error_code;

@@ -9,7 +9,7 @@
 
 pub mod rewrite;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -59,6 +59,15 @@ pub struct Call<'a> {
     pub body: Bytes,
     /// The caller's `accept`.
     pub accept: Option<HeaderValue>,
+}
+
+/// How a call is sent.
+#[derive(Debug, Clone, Copy)]
+pub struct Sending<'a> {
+    /// Until when the response's head must be there.
+    pub deadline: Instant,
+    /// Becomes true when the first byte is about to be written.
+    pub under_way: &'a Rc<Cell<bool>>,
 }
 
 /// A response whose body is still to be read.
@@ -133,7 +142,7 @@ impl Attempt {
     }
 }
 
-/// Sends a call and waits for the response's head until `deadline`. `ended` is told how each try ended.
+/// Sends a call and waits for the response's head. `ended` is told how each try ended.
 ///
 /// Consumes the permit: whoever wants to send again asks for another. Dropped before the first byte was written, the
 /// permit gives its token back; dropped later, the token is reckoned in transit.
@@ -146,21 +155,22 @@ pub async fn send(
     call: &Call<'_>,
     usersig: &UserSig,
     permit: Permit,
-    deadline: Instant,
-    ended: &dyn Fn(&Endpoint, Attempt),
+    sending: Sending<'_>,
+    ended: &mut dyn FnMut(&Endpoint, Attempt),
 ) -> Result<Reply, Failure> {
+    let deadline = sending.deadline;
     let app = &call.target.app;
     let endpoints = app.endpoints.of(call.target.api.name.family());
     let connecting =
         client::Settings { connect_timeout: settings.connect_timeout, egress_proxy: settings.egress_proxy.clone() };
-    let leaving = Rc::new(Leaving(RefCell::new(permit)));
+    let leaving = Rc::new(Leaving { permit: RefCell::new(permit), under_way: Rc::clone(sending.under_way) });
     let mut last = None;
     for endpoint in endpoints {
         // The second time round is for a pooled connection that turned out to be closed.
         for only_fresh in [false, true] {
             let failed = |cause, leaving: &Leaving| Failure {
                 cause,
-                may_have_arrived: leaving.0.borrow().may_have_arrived(),
+                may_have_arrived: leaving.permit.borrow().may_have_arrived(),
                 endpoint: Some(endpoint.clone()),
             };
             let began = Instant::now();
@@ -187,10 +197,10 @@ pub async fn send(
             match exchange(connection, request, &leaving, deadline).await {
                 Ok(response) => {
                     ended(endpoint, Attempt::Answered);
-                    let remaining = leaving.0.borrow().remaining();
+                    let remaining = leaving.permit.borrow().remaining();
                     return Ok(Reply { response, endpoint: endpoint.clone(), began, remaining });
                 }
-                Err(Cause::Broken(_)) if reused && !leaving.0.borrow().may_have_arrived() => {
+                Err(Cause::Broken(_)) if reused && !leaving.permit.borrow().may_have_arrived() => {
                     ended(endpoint, Attempt::Stale);
                 }
                 Err(cause) => {
@@ -223,19 +233,23 @@ async fn exchange(
 
 /// A permit on its way out, told by the connection how far its call came.
 #[derive(Debug)]
-struct Leaving(RefCell<Permit>);
+struct Leaving {
+    permit: RefCell<Permit>,
+    under_way: Rc<Cell<bool>>,
+}
 
 impl Departure for Leaving {
     fn writing(&self) {
-        self.0.borrow_mut().writing();
+        self.under_way.set(true);
+        self.permit.borrow_mut().writing();
     }
 
     fn sent(&self) {
-        self.0.borrow_mut().sent();
+        self.permit.borrow_mut().sent();
     }
 
     fn answered(&self) {
-        self.0.borrow_mut().answered();
+        self.permit.borrow_mut().answered();
     }
 }
 

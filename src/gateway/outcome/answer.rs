@@ -12,9 +12,10 @@ use http::{HeaderMap, header};
 use http_body::{Body, Frame};
 use tokio::time::{Instant, Sleep};
 
-use super::{Class, Fault, Masker, Outcome, Reading, Scanner};
+use super::{Fault, Masker, Outcome, Reading, Scanner};
 use crate::gateway::credentials::UserSig;
 use crate::model::api::Family;
+use crate::model::call_outcome::CallOutcome;
 use crate::net::body::{BadGzip, Gunzip};
 use crate::net::client::Answer;
 
@@ -44,7 +45,7 @@ pub struct Whole {
     /// What it says.
     pub reading: Reading,
     /// How the call went, in one word.
-    pub class: Class,
+    pub call: CallOutcome,
     /// The body, unpacked, the UserSig masked.
     pub body: Bytes,
 }
@@ -105,9 +106,9 @@ pub async fn take_in(
             Ok(TakenIn::Long(Box::new(Long { ready: Some(body), intake: Some(intake), timer, ended })))
         }
         (body, true) => match intake.finish()? {
-            (Outcome::Answered { reading, class }, tail) => {
+            (Outcome::Answered { reading, call }, tail) => {
                 let body = joined(body, &tail);
-                Ok(TakenIn::Whole(Whole { reading, class, body }))
+                Ok(TakenIn::Whole(Whole { reading, call, body }))
             }
             (Outcome::Fault(fault), _) => Err(fault.into()),
         },

@@ -2,17 +2,17 @@
 //!
 //! The families count on their own: 70001 is an expired UserSig in one and a bad callback address in the other. So
 //! the family comes first, then the code. Codes that are not listed are the API's own business, and new ones come
-//! without notice, so they all count as [`Class::TencentError`].
+//! without notice, so they all count as [`CallOutcome::TencentError`].
 //!
 //! Sources: Tencent's error code lists for Chat (<https://trtc.io/document/34348>) and Live
 //! (<https://trtc.io/document/60027>), and the pages of single APIs.
 
-use super::Class::{self, Auth, Ok as Success, TencentError, Throttled};
+use crate::model::call_outcome::CallOutcome::{self, Auth, Ok as Success, TencentError, Throttled};
 use crate::model::api::Family;
 use crate::model::error_code::ErrorCode;
 
 /// What kind of code `code` is in an answer of `family`.
-pub(super) fn class(family: Family, code: ErrorCode) -> Class {
+pub(super) fn outcome(family: Family, code: ErrorCode) -> CallOutcome {
     let table = match family {
         Family::V4 => V4,
         Family::V1 => V1,
@@ -25,7 +25,7 @@ pub(super) fn class(family: Family, code: ErrorCode) -> Class {
 
 /// In the order of codes, which the search relies on.
 #[rustfmt::skip]
-const V4: &[(i64, Class)] = &[
+const V4: &[(i64, CallOutcome)] = &[
     (0,      Success),
 
     // The access layer.
@@ -71,7 +71,7 @@ const V4: &[(i64, Class)] = &[
 
 /// The old Call family documents no code for either kind. Its 70001 is a callback address that does not start with
 /// http.
-const V1: &[(i64, Class)] = &[(0, Success)];
+const V1: &[(i64, CallOutcome)] = &[(0, Success)];
 
 #[cfg(test)]
 mod tests {
@@ -81,14 +81,14 @@ mod tests {
     fn the_tables_are_in_order() {
         for table in [V4, V1] {
             assert!(table.is_sorted_by(|(a, _), (b, _)| a < b));
-            assert!(table.iter().all(|(_, class)| !matches!(class, Class::Refused | Class::Fault)));
+            assert!(table.iter().all(|(_, class)| !matches!(class, CallOutcome::Refused | CallOutcome::Fault)));
         }
     }
 
     #[test]
     fn codes_are_classed_by_family_first() {
-        let v4 = |code| class(Family::V4, ErrorCode(code));
-        let v1 = |code| class(Family::V1, ErrorCode(code));
+        let v4 = |code| outcome(Family::V4, ErrorCode(code));
+        let v1 = |code| outcome(Family::V1, ErrorCode(code));
         assert_eq!((v4(0), v1(0)), (Success, Success));
         assert_eq!((v4(60007), v4(100_413)), (Throttled, Throttled));
         assert_eq!((v4(70001), v1(70001)), (Auth, TencentError));

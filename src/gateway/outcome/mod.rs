@@ -7,7 +7,7 @@
 //! should have to parse it. It becomes a [`Fault`], with words for the gateway's own answer that say what came
 //! without quoting it.
 
-pub mod answer;
+mod answer;
 mod codes;
 mod json;
 mod mask;
@@ -15,10 +15,12 @@ mod scanner;
 mod swar;
 mod utf8;
 
+pub use answer::{Ended, HELD_BACK, Long, Rules, TakenIn, Unusable, Whole, take_in};
 pub use mask::Masker;
 pub use scanner::Scanner;
 
 use crate::model::api::Family;
+use crate::model::call_outcome::CallOutcome;
 use crate::model::error_code::ErrorCode;
 
 /// What came of a call that was sent and answered.
@@ -28,8 +30,8 @@ pub enum Outcome {
     Answered {
         /// What it says.
         reading: Reading,
-        /// What kind of code that is: never [`Class::Refused`] or [`Class::Fault`].
-        class: Class,
+        /// How the call ended: never [`CallOutcome::Refused`] or [`CallOutcome::Fault`].
+        call: CallOutcome,
     },
     /// What came is no answer. Nobody knows whether the call was executed.
     Fault(Fault),
@@ -108,38 +110,6 @@ pub enum Fault {
     },
 }
 
-/// How a call ended, in one word: the metric label `outcome`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Class {
-    /// ErrorCode 0.
-    Ok,
-    /// Tencent refused the call for what it says, or failed at it.
-    TencentError,
-    /// Tencent refused it for being one too many.
-    Throttled,
-    /// Tencent refused it for who calls: UserSig, administrator, app, region or source address.
-    Auth,
-    /// The gateway refused it, and nothing was sent. An answer never has this class.
-    Refused,
-    /// No usable answer came.
-    Fault,
-}
-
-impl Class {
-    /// The label.
-    #[must_use]
-    pub fn label(self) -> &'static str {
-        match self {
-            Self::Ok => "ok",
-            Self::TencentError => "tencent_error",
-            Self::Throttled => "throttled",
-            Self::Auth => "auth",
-            Self::Refused => "refused",
-            Self::Fault => "fault",
-        }
-    }
-}
-
 /// Reads an answer that has come in whole.
 #[must_use]
 pub fn read(family: Family, body: &[u8]) -> Outcome {
@@ -153,17 +123,17 @@ impl Outcome {
     #[must_use]
     pub fn of(family: Family, reading: Result<Reading, Fault>) -> Self {
         match reading {
-            Ok(reading) => Self::Answered { class: codes::class(family, reading.error_code), reading },
+            Ok(reading) => Self::Answered { call: codes::outcome(family, reading.error_code), reading },
             Err(fault) => Self::Fault(fault),
         }
     }
 
     /// How the call ended, in one word.
     #[must_use]
-    pub fn class(&self) -> Class {
+    pub fn call(&self) -> CallOutcome {
         match self {
-            Self::Answered { class, .. } => *class,
-            Self::Fault(_) => Class::Fault,
+            Self::Answered { call, .. } => *call,
+            Self::Fault(_) => CallOutcome::Fault,
         }
     }
 }

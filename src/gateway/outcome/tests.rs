@@ -1,3 +1,4 @@
+use crate::model::call_outcome::CallOutcome;
 use proptest::prelude::*;
 use serde::de::IgnoredAny;
 
@@ -42,9 +43,9 @@ fn a_code_is_known_by_its_family() {
         Outcome::Fault(Fault::NoErrorCode { wanted: "ErrorCode" })
     );
     assert_eq!(read(Family::V1, CHAT.as_bytes()), Outcome::Fault(Fault::NoErrorCode { wanted: "errorCode" }));
-    assert_eq!(read(Family::V4, br#"{"ErrorCode":70001}"#).class(), Class::Auth);
-    assert_eq!(read(Family::V1, br#"{"errorCode":70001}"#).class(), Class::TencentError);
-    assert_eq!(read(Family::V4, b"<html>").class(), Class::Fault);
+    assert_eq!(read(Family::V4, br#"{"ErrorCode":70001}"#).call(), CallOutcome::Auth);
+    assert_eq!(read(Family::V1, br#"{"errorCode":70001}"#).call(), CallOutcome::TencentError);
+    assert_eq!(read(Family::V4, b"<html>").call(), CallOutcome::Fault);
 }
 
 #[test]

@@ -1,0 +1,256 @@
+//! The way of one call, a line a step; and around it what happens whatever the call becomes: a record and a reply.
+
+use std::cell::Cell;
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use http::{HeaderMap, Method, Request, Response, header};
+use http_body::Body;
+use serde::de::IgnoredAny;
+use tokio::time::Instant;
+
+use super::admission::Admission;
+use super::caller::{self, Caller};
+use super::credentials::Credentials;
+use super::forward::Call;
+use super::record::Record;
+use super::rejection::{BadBody, Rejection};
+use super::reply::{self, Aside, Content, Relayed, ReplyBody};
+use super::target::{self, Apis};
+use super::{Limits, Settings, attempt, policy};
+use crate::net::body::{self, ReadError};
+use crate::net::client::Client;
+use crate::net::listener::Peer;
+use crate::telemetry::metrics::Metrics;
+
+/// What all workers share.
+#[derive(Debug)]
+pub struct Shared {
+    /// What a reload replaces.
+    pub live: ArcSwap<Settings>,
+    /// The APIs that are known or were called.
+    pub apis: Apis,
+    /// The ceilings.
+    pub admission: Admission,
+    /// The UserSigs.
+    pub credentials: Arc<Credentials>,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// Bounds on what a caller can send.
+    pub limits: Limits,
+    /// Calls under way.
+    pub in_flight: InFlight,
+}
+
+/// One worker's gateway.
+#[derive(Debug, Clone)]
+pub struct Gateway {
+    shared: Arc<Shared>,
+    client: Client,
+}
+
+impl Gateway {
+    /// A worker's part of the gateway, with connections of its own.
+    #[must_use]
+    pub fn new(shared: Arc<Shared>) -> Self {
+        Self { shared, client: Client::new() }
+    }
+
+    /// Takes a call and gives the reply.
+    ///
+    /// A caller who hangs up drops the future. What was not yet sent is given up then; what was sent runs to its end on
+    /// this worker, unheard but recorded.
+    pub fn handle<B>(&self, request: Request<B>, peer: Peer) -> impl Future<Output = Response<ReplyBody>> + use<B>
+    where
+        B: Body + 'static,
+    {
+        let gateway = self.clone();
+        let under_way = Rc::new(Cell::new(false));
+        let call = Box::pin(gateway.record_and_reply(request, peer, Rc::clone(&under_way)));
+        ToItsEnd { call: Some(call), under_way }
+    }
+
+    async fn record_and_reply<B: Body>(
+        self,
+        request: Request<B>,
+        peer: Peer,
+        under_way: Rc<Cell<bool>>,
+    ) -> Response<ReplyBody> {
+        // One settings snapshot for the whole call.
+        let live = self.shared.live.load_full();
+        let caller = caller::identify(request.headers(), peer, &live.callers);
+        let request_id = caller.wishes().request_id.as_ref().map_or_else(made_request_id, |id| id.as_str().into());
+        let mut record = Record::begin(&self.shared.metrics, live.record, &caller, request_id);
+
+        let result = self.steps(&live, caller, request, &under_way, &mut record).await;
+
+        let request_id = Arc::clone(record.request_id());
+        let api = record.api().map(str::to_owned);
+        let aside = Aside {
+            request_id: &request_id,
+            api: api.as_deref(),
+            wait: record.wait(),
+            upstream: record.upstream(),
+        };
+        match result {
+            Ok(mut relayed) => {
+                record_relayed(record, &mut relayed);
+                reply::relay(relayed, &aside)
+            }
+            Err(rejection) => {
+                let response = reply::reject(&rejection, live.answers.http_status, &aside);
+                record.rejected(&rejection, usize::try_from(response.body().size_hint().lower()).unwrap_or(0));
+                response
+            }
+        }
+    }
+
+    async fn steps<B: Body>(
+        &self,
+        live: &Settings,
+        caller: Caller,
+        request: Request<B>,
+        under_way: &Rc<Cell<bool>>,
+        record: &mut Record,
+    ) -> Result<Relayed, Rejection> {
+        let shared = &*self.shared;
+        let (head, body) = request.into_parts();
+        let _place = shared.in_flight.enter()?;
+        let target = target::resolve(head.uri.path(), head.uri.query(), &live.apps, &shared.apis)?;
+        record.target(&target);
+        let deadline = record.began() + total_timeout(live, &caller);
+        let grant = policy::allow(caller, target)?;
+        only_post(&head.method)?;
+        let body = read_body(body, &head.headers, &shared.limits).await?;
+        record.body(body.len());
+        let call = Call {
+            target: grant.target(),
+            query: head.uri.query(),
+            body,
+            accept: head.headers.get(header::ACCEPT).cloned(),
+        };
+        let means = attempt::Means {
+            admission: &shared.admission,
+            credentials: &shared.credentials,
+            client: &self.client,
+            live,
+            longest_answer: shared.limits.answer_body,
+        };
+        attempt::run(means, &grant, &call, deadline, under_way, record).await
+    }
+}
+
+fn total_timeout(live: &Settings, caller: &Caller) -> Duration {
+    caller.wishes().timeout.unwrap_or(live.upstream.total_timeout).min(live.upstream.total_timeout)
+}
+
+fn only_post(method: &Method) -> Result<(), Rejection> {
+    if method == Method::POST { Ok(()) } else { Err(Rejection::Method(method.clone())) }
+}
+
+/// Reads a body that Tencent would take: a JSON object. Nothing else costs a token.
+async fn read_body<B: Body>(body: B, headers: &HeaderMap, limits: &Limits) -> Result<Bytes, BadBody> {
+    let plain = |encoding: &http::HeaderValue| encoding.as_bytes().eq_ignore_ascii_case(b"identity");
+    if !headers.get_all(header::CONTENT_ENCODING).iter().all(plain) {
+        return Err(BadBody::Encoded);
+    }
+    let reading = body::read_capped(body, limits.request_body);
+    let body = match tokio::time::timeout(limits.body_timeout, reading).await {
+        Ok(Ok(body)) => body,
+        Ok(Err(ReadError::TooLong { limit })) => return Err(BadBody::TooLong(limit)),
+        Ok(Err(ReadError::Broken(_))) => return Err(BadBody::BrokenOff),
+        Err(_) => return Err(BadBody::TooSlow(limits.body_timeout)),
+    };
+    if body.trim_ascii().is_empty() {
+        return Ok(Bytes::from_static(b"{}"));
+    }
+    let text = std::str::from_utf8(&body).map_err(|error| BadBody::NotJson(error.to_string()))?;
+    // Serde's words give line and column and quote nothing.
+    let _: IgnoredAny = serde_json::from_str(text).map_err(|error| BadBody::NotJson(error.to_string()))?;
+    if text.trim_ascii_start().starts_with('{') { Ok(body) } else { Err(BadBody::NotAnObject) }
+}
+
+/// Ends the record now, or lets a long answer end it.
+fn record_relayed(record: Record, relayed: &mut Relayed) {
+    let status = relayed.status;
+    match &mut relayed.content {
+        Content::Whole { body, reading, outcome } => record.relayed(reading, *outcome, status, body.len()),
+        Content::Long(long) => {
+            long.when_ended(Box::new(move |result, came| record.relayed_long(result, status, came)));
+        }
+    }
+}
+
+fn made_request_id() -> Arc<str> {
+    format!("gw-{:032x}", fastrand::u128(..)).into()
+}
+
+/// A call that is not given up once any of it was sent.
+struct ToItsEnd<F: Future + 'static> {
+    call: Option<Pin<Box<F>>>,
+    under_way: Rc<Cell<bool>>,
+}
+
+impl<F: Future + 'static> Future for ToItsEnd<F> {
+    type Output = F::Output;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        let Some(call) = &mut self.call else { return Poll::Pending };
+        let result = call.as_mut().poll(cx);
+        if result.is_ready() {
+            self.call = None;
+        }
+        result
+    }
+}
+
+impl<F: Future + 'static> Drop for ToItsEnd<F> {
+    fn drop(&mut self) {
+        if let Some(call) = self.call.take().filter(|_| self.under_way.get() && !std::thread::panicking()) {
+            tokio::task::spawn_local(async move {
+                call.await;
+            });
+        }
+    }
+}
+
+/// How many calls are under way, within a bound.
+#[derive(Debug)]
+pub struct InFlight {
+    now: AtomicUsize,
+    most: usize,
+}
+
+/// A call's place among those under way.
+#[derive(Debug)]
+struct Place<'a>(&'a InFlight);
+
+impl InFlight {
+    /// At most `most`.
+    #[must_use]
+    pub fn at_most(most: usize) -> Self {
+        Self { now: AtomicUsize::new(0), most }
+    }
+
+    fn enter(&self) -> Result<Place<'_>, Rejection> {
+        let place = Place(self);
+        if self.now.fetch_add(1, Ordering::Relaxed) < self.most {
+            Ok(place)
+        } else {
+            Err(Rejection::Overloaded(self.most)) // dropping the place takes the count back
+        }
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.0.now.fetch_sub(1, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,268 @@
+//! What is written down of each call, always: metrics, and one access line.
+//!
+//! A [`Record`] begins with the call and learns about it on the way. However the call ends, its record ends with it:
+//! answered, refused, broken off, or dropped because the caller hung up or the gateway failed. Fields are made from
+//! names that were checked, never from the URL.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::StatusCode;
+use tokio::time::Instant;
+
+use super::RecordSettings;
+use super::caller::Caller;
+use super::outcome::{Outcome, Reading, TencentRequestId, Unusable};
+use super::rejection::Rejection;
+use super::target::Target;
+use crate::model::api::RepeatSafety;
+use crate::model::call_outcome::CallOutcome;
+use crate::model::endpoint::Endpoint;
+use crate::model::error_code::ErrorCode;
+use crate::telemetry::labels::UNKNOWN;
+use crate::telemetry::metrics::{ApiMetrics, Metrics};
+
+/// One call's record.
+#[derive(Debug)]
+pub struct Record {
+    metrics: Arc<Metrics>,
+    settings: RecordSettings,
+    began: Instant,
+    request_id: Arc<str>,
+    caller: Arc<str>,
+    target: Option<(Target, Arc<ApiMetrics>)>,
+    waited: Duration,
+    tries: Vec<(Endpoint, &'static str)>,
+    upstream: Option<Duration>,
+    bytes_in: usize,
+    ended: bool,
+}
+
+/// How a call ended.
+#[derive(Debug)]
+struct End<'a> {
+    outcome: CallOutcome,
+    code: ErrorCode,
+    /// What the caller was sent; `None`: nothing.
+    status: Option<StatusCode>,
+    tencent_request_id: Option<&'a TencentRequestId>,
+    bytes_out: usize,
+    /// The gateway's own reason, if it was its own.
+    reason: Option<&'static str>,
+    info: Option<String>,
+}
+
+impl Record {
+    /// A call begins now.
+    #[must_use]
+    pub fn begin(metrics: &Arc<Metrics>, settings: RecordSettings, caller: &Caller, request_id: Arc<str>) -> Self {
+        for header in caller.ignored() {
+            metrics.ignored_header(header.label());
+        }
+        Self {
+            metrics: Arc::clone(metrics),
+            settings,
+            began: Instant::now(),
+            request_id,
+            caller: Arc::clone(caller.label()),
+            target: None,
+            waited: Duration::ZERO,
+            tries: Vec::new(),
+            upstream: None,
+            bytes_in: 0,
+            ended: false,
+        }
+    }
+
+    /// It means this app and API.
+    pub fn target(&mut self, target: &Target) {
+        let metrics = self.metrics.api(target.app.name.as_str(), &target.api.label);
+        self.target = Some((target.clone(), metrics));
+    }
+
+    /// Its body had so many bytes.
+    pub fn body(&mut self, bytes: usize) {
+        self.bytes_in = bytes;
+    }
+
+    /// It waited so long for a turn, whether it got it or not.
+    pub fn waited(&mut self, wait: Duration) {
+        self.waited += wait;
+        if let Some((_, metrics)) = &self.target {
+            metrics.waited(wait);
+        }
+    }
+
+    /// One try ended so.
+    pub fn tried(&mut self, endpoint: &Endpoint, result: &'static str) {
+        if let Some((_, metrics)) = &self.target {
+            metrics.attempt(endpoint, result);
+        }
+        self.tries.push((endpoint.clone(), result));
+    }
+
+    /// The answer to its last try was there, or all of it that was waited for, this long after sending.
+    pub fn answered(&mut self, endpoint: &Endpoint, took: Duration) {
+        self.upstream = Some(took);
+        if let Some((_, metrics)) = &self.target {
+            metrics.upstream(endpoint, took);
+        }
+    }
+
+    /// When it began.
+    #[must_use]
+    pub fn began(&self) -> Instant {
+        self.began
+    }
+
+    /// How long it waited.
+    #[must_use]
+    pub fn wait(&self) -> Duration {
+        self.waited
+    }
+
+    /// How long Tencent took.
+    #[must_use]
+    pub fn upstream(&self) -> Option<Duration> {
+        self.upstream
+    }
+
+    /// Its id.
+    #[must_use]
+    pub fn request_id(&self) -> &Arc<str> {
+        &self.request_id
+    }
+
+    /// The API's label, once it is known.
+    #[must_use]
+    pub fn api(&self) -> Option<&str> {
+        self.target.as_ref().map(|(target, _)| &*target.api.label)
+    }
+
+    /// It was answered, and the answer relayed.
+    pub fn relayed(mut self, reading: &Reading, outcome: CallOutcome, status: StatusCode, bytes_out: usize) {
+        self.end(&End {
+            outcome,
+            code: reading.error_code,
+            status: Some(status),
+            tencent_request_id: reading.request_id.as_ref(),
+            bytes_out,
+            reason: None,
+            info: None,
+        });
+    }
+
+    /// A long answer ended.
+    pub fn relayed_long(self, result: &Result<Outcome, Unusable>, status: StatusCode, bytes_out: usize) {
+        match result {
+            Ok(Outcome::Answered { reading, call }) => self.relayed(reading, *call, status, bytes_out),
+            Ok(Outcome::Fault(fault)) => self.broken_off((*fault).into(), status, bytes_out),
+            Err(unusable) => self.broken_off(*unusable, status, bytes_out),
+        }
+    }
+
+    /// The gateway answered it itself.
+    pub fn rejected(mut self, rejection: &Rejection, bytes_out: usize) {
+        self.end(&End::of(rejection, Some(rejection.status()), bytes_out));
+    }
+
+    fn broken_off(mut self, unusable: Unusable, status: StatusCode, bytes_out: usize) {
+        self.end(&End {
+            outcome: CallOutcome::Fault,
+            code: ErrorCode::of_gateway(StatusCode::BAD_GATEWAY),
+            status: Some(status),
+            tencent_request_id: None,
+            bytes_out,
+            reason: Some("unusable_answer"),
+            info: Some(unusable.to_string()),
+        });
+    }
+
+    fn end(&mut self, end: &End<'_>) {
+        self.ended = true;
+        let took = self.began.elapsed();
+        let caller = self.metrics.caller(&self.caller);
+        let unknown;
+        let metrics = match &self.target {
+            Some((_, metrics)) => metrics,
+            None => {
+                unknown = self.metrics.api(UNKNOWN, UNKNOWN);
+                &unknown
+            }
+        };
+        metrics.call(caller, end.code, end.outcome, took);
+        if let Some(reason) = end.reason.filter(|_| end.outcome == CallOutcome::Refused) {
+            metrics.refused(caller, reason);
+        }
+        if self.is_logged() {
+            self.log(end, took);
+        }
+    }
+
+    fn is_logged(&self) -> bool {
+        let write = self.target.as_ref().is_some_and(|(target, _)| target.api.repeat != RepeatSafety::Read);
+        (self.settings.audit && write)
+            || match self.settings.access_share {
+                share if share <= 0.0 => false,
+                share if share >= 1.0 => true,
+                share => fastrand::f64() < share,
+            }
+    }
+
+    fn log(&self, end: &End<'_>, took: Duration) {
+        let (app, api) = match &self.target {
+            Some((target, _)) => (target.app.name.as_str(), target.api.name.as_str()),
+            None => (UNKNOWN, UNKNOWN),
+        };
+        tracing::info!(
+            target: "access",
+            app,
+            api,
+            caller = &*self.caller,
+            error_code = end.code.0,
+            outcome = end.outcome.as_str(),
+            reason = end.reason,
+            info = end.info,
+            status = end.status.map(|status| status.as_u16()),
+            wait_ms = milliseconds(self.waited),
+            upstream_ms = self.upstream.map(milliseconds),
+            duration_ms = milliseconds(took),
+            attempts = self.tries.len(),
+            endpoint = self.tries.last().map(|(endpoint, _)| endpoint.authority()),
+            request_id = &*self.request_id,
+            tencent_request_id = end.tencent_request_id.map(TencentRequestId::as_str),
+            bytes_in = self.bytes_in,
+            bytes_out = end.bytes_out,
+            "call"
+        );
+    }
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        if !self.ended {
+            let rejection = if std::thread::panicking() { Rejection::Panicked } else { Rejection::CallerGone };
+            let status = std::thread::panicking().then(|| rejection.status());
+            self.end(&End::of(&rejection, status, 0));
+        }
+    }
+}
+
+impl End<'_> {
+    fn of(rejection: &Rejection, status: Option<StatusCode>, bytes_out: usize) -> Self {
+        Self {
+            outcome: if rejection.is_fault() { CallOutcome::Fault } else { CallOutcome::Refused },
+            code: ErrorCode::of_gateway(rejection.status()),
+            status,
+            tencent_request_id: None,
+            bytes_out,
+            reason: Some(rejection.label()),
+            info: Some(rejection.to_string()),
+        }
+    }
+}
+
+/// With a tenth of a microsecond's precision, which no reader needs more of.
+fn milliseconds(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 1e7).round() / 1e4
+}

@@ -1,0 +1,213 @@
+//! What goes back to the caller: Tencent's answer as it came, or the gateway's own in the same shape.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{self, HeaderName};
+use http::{HeaderMap, HeaderValue, Response, StatusCode};
+use http_body::{Body, Frame, SizeHint};
+
+use super::HttpStatus;
+use super::admission::Remaining;
+use super::outcome::{Long, Reading, Unusable};
+use super::rejection::Rejection;
+use crate::model::call_outcome::CallOutcome;
+use crate::model::error_code::ErrorCode;
+
+/// An answer of Tencent's, ready to be relayed.
+#[derive(Debug)]
+pub struct Relayed {
+    /// Its HTTP status.
+    pub status: StatusCode,
+    /// Its headers, of which few are passed on.
+    pub headers: HeaderMap,
+    /// Its body, and what that says.
+    pub content: Content,
+    /// How the ceiling stood.
+    pub remaining: Option<Remaining>,
+}
+
+/// A relayed answer's body.
+#[derive(Debug)]
+pub enum Content {
+    /// It is complete.
+    Whole {
+        /// The body.
+        body: Bytes,
+        /// What it says.
+        reading: Reading,
+        /// How the call went.
+        outcome: CallOutcome,
+    },
+    /// It is still coming, and so is what it says.
+    Long(Box<Long>),
+}
+
+/// What an answer tells beside its body.
+#[derive(Debug, Clone, Copy)]
+pub struct Aside<'a> {
+    /// The request's id.
+    pub request_id: &'a str,
+    /// The API, which names the ceiling.
+    pub api: Option<&'a str>,
+    /// How long the call waited for its turn.
+    pub wait: Duration,
+    /// How long Tencent took; `None` when nothing was sent.
+    pub upstream: Option<Duration>,
+}
+
+/// A reply's body.
+#[derive(Debug)]
+pub enum ReplyBody {
+    /// All of it.
+    Whole(Option<Bytes>),
+    /// It is still coming.
+    Long(Box<Long>),
+}
+
+/// The reply that relays an answer.
+#[must_use]
+pub fn relay(relayed: Relayed, aside: &Aside<'_>) -> Response<ReplyBody> {
+    let (body, code) = match relayed.content {
+        Content::Whole { body, reading, outcome } => (ReplyBody::Whole(Some(body)), Some((reading, outcome))),
+        Content::Long(long) => (ReplyBody::Long(long), None),
+    };
+    let mut response = Response::new(body);
+    *response.status_mut() = relayed.status;
+    let headers = response.headers_mut();
+    for name in PASSED_ON {
+        if let Some(value) = relayed.headers.get(&name) {
+            headers.insert(name, value.clone());
+        }
+    }
+    if let Some((reading, outcome)) = code {
+        headers.insert(TENCENT_ERROR_CODE, HeaderValue::from(reading.error_code.0));
+        if let Some(id) = &reading.request_id {
+            insert(headers, TENCENT_REQUEST_ID, id.as_str());
+        }
+        if let Some(status) = proxy_status_of(outcome) {
+            insert(headers, PROXY_STATUS, &format!("{PROXY}; {status}"));
+        }
+    }
+    if let (Some(remaining), Some(api)) = (relayed.remaining, aside.api) {
+        ratelimit(headers, api, remaining.limit, remaining.period_seconds, remaining.remaining);
+    }
+    tell_aside(headers, aside);
+    response
+}
+
+/// The gateway's own reply.
+#[must_use]
+pub fn reject(rejection: &Rejection, http_status: HttpStatus, aside: &Aside<'_>) -> Response<ReplyBody> {
+    let status = rejection.status();
+    let body = serde_json::json!({
+        "ActionStatus": "FAIL",
+        "ErrorCode": ErrorCode::of_gateway(status).0,
+        "ErrorInfo": rejection.to_string(),
+        "RequestId": aside.request_id,
+    });
+    let mut response = Response::new(ReplyBody::Whole(Some(Bytes::from(body.to_string()))));
+    *response.status_mut() = match http_status {
+        HttpStatus::Semantic => status,
+        HttpStatus::Always200 => StatusCode::OK,
+    };
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    if status == StatusCode::METHOD_NOT_ALLOWED {
+        headers.insert(header::ALLOW, HeaderValue::from_static("POST"));
+    }
+    if let Some(after) = rejection.retry_after() {
+        headers.insert(header::RETRY_AFTER, HeaderValue::from(whole_seconds(after)));
+        headers.insert(RETRY_AFTER_MS, HeaderValue::from(u64::try_from(after.as_millis()).unwrap_or(u64::MAX)));
+    }
+    let told = rejection.proxy_status();
+    insert(headers, PROXY_STATUS, &format!("{PROXY}; error={}; details=\"{}\"", told.error, told.details));
+    tell_aside(headers, aside);
+    response
+}
+
+/// Whether it was Tencent who limited or refused.
+fn proxy_status_of(outcome: CallOutcome) -> Option<&'static str> {
+    match outcome {
+        CallOutcome::Throttled => Some("received-status=200; details=\"tencent-limited\""),
+        CallOutcome::TencentError | CallOutcome::Auth => Some("received-status=200; details=\"tencent-refused\""),
+        CallOutcome::Ok | CallOutcome::Refused | CallOutcome::Fault => None,
+    }
+}
+
+/// draft-ietf-httpapi-ratelimit-headers-10, sections 3 and 4: quota `q` in window `w`, remaining `r`.
+fn ratelimit(headers: &mut HeaderMap, api: &str, limit: u32, seconds: u64, remaining: u32) {
+    insert(headers, RATELIMIT_POLICY, &format!("\"{api}\";q={limit};w={seconds}"));
+    insert(headers, RATELIMIT, &format!("\"{api}\";r={remaining};t={seconds}"));
+}
+
+fn tell_aside(headers: &mut HeaderMap, aside: &Aside<'_>) {
+    insert(headers, REQUEST_ID, aside.request_id);
+    let wait = milliseconds(aside.wait);
+    match aside.upstream {
+        Some(upstream) => {
+            let upstream = milliseconds(upstream);
+            insert(headers, SERVER_TIMING, &format!("wait;dur={wait:.1}, upstream;dur={upstream:.1}"));
+        }
+        None => insert(headers, SERVER_TIMING, &format!("wait;dur={wait:.1}")),
+    }
+}
+
+/// A header whose value was made of parts that a header may hold.
+fn insert(headers: &mut HeaderMap, name: HeaderName, value: &str) {
+    if let Ok(value) = HeaderValue::from_str(value) {
+        headers.insert(name, value);
+    }
+}
+
+fn milliseconds(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1e3
+}
+
+/// Rounded up, and at least 1: `Retry-After: 0` would ask for a try that is known to fail.
+fn whole_seconds(duration: Duration) -> u64 {
+    (duration.as_secs() + u64::from(duration.subsec_nanos() > 0)).max(1)
+}
+
+impl Body for ReplyBody {
+    type Data = Bytes;
+    type Error = Unusable;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Unusable>>> {
+        match &mut *self {
+            Self::Whole(body) => Poll::Ready(body.take().map(|body| Ok(Frame::data(body)))),
+            Self::Long(long) => Pin::new(long).poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Whole(body) => body.as_ref().is_none_or(Bytes::is_empty),
+            Self::Long(_) => false,
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Whole(body) => SizeHint::with_exact(body.as_ref().map_or(0, |body| body.len() as u64)),
+            Self::Long(_) => SizeHint::default(),
+        }
+    }
+}
+
+/// The upstream's headers that travel back. Everything else speaks of its connection or to browsers.
+const PASSED_ON: [HeaderName; 2] = [header::CONTENT_TYPE, header::DATE];
+const PROXY: &str = "usersig-gateway";
+const TENCENT_ERROR_CODE: HeaderName = HeaderName::from_static("x-tencent-error-code");
+const TENCENT_REQUEST_ID: HeaderName = HeaderName::from_static("x-tencent-request-id");
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
+const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
+const RATELIMIT: HeaderName = HeaderName::from_static("ratelimit");
+const RATELIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+const RETRY_AFTER_MS: HeaderName = HeaderName::from_static("retry-after-ms");
