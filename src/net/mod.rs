@@ -2,4 +2,5 @@
 
 pub mod client;
 pub mod listener;
+pub mod stop;
 pub mod tls;
