@@ -14,7 +14,6 @@ use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response, header};
 use http_body::Body;
 use serde::de::IgnoredAny;
-use tokio::time::Instant;
 
 use super::admission::Admission;
 use super::caller::{self, Caller};

@@ -1,80 +1,139 @@
-//! How the process ends: a signal that everything under way can watch.
+//! Stopping, told to everybody at once.
+//!
+//! The process ends in phases. Whoever runs it holds the one [`Stopper`] and moves it forward: on SIGTERM to
+//! [`Phase::Draining`], some seconds later to [`Phase::Closing`], and to [`Phase::Killed`] once everything has finished
+//! or the grace time is over. Whoever serves holds a [`Stop`], of which there may be any number, and waits for the
+//! phase that concerns it. A phase never comes back, and nobody who asks late misses one.
 
 use tokio::sync::watch;
 
-/// How far the end has come. Phases only follow one another in this order.
+/// How far the end of the process has come. Later phases are greater.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Phase {
-    /// At work.
+    /// Nothing has been asked.
     Running,
-    /// No longer ready, still accepting: whoever sends calls needs a moment to notice.
+    /// Readiness is withdrawn, so that no new traffic is sent here; what still comes is accepted and served.
     Draining,
-    /// No longer accepting; what is under way is finished.
+    /// Nothing new is accepted; connections finish what is under way.
     Closing,
-    /// What is still under way is given up.
+    /// What is still under way ends now.
     Killed,
 }
 
-/// Decides on the phase.
+/// Moves the phase forward. When it is dropped, nobody is left who could, and every [`Stop`] reads
+/// [`Phase::Killed`].
 #[derive(Debug)]
 pub struct Stopper(watch::Sender<Phase>);
 
-/// Learns of the phase. When the [`Stopper`] is gone, everything counts as killed.
+/// Sees how far the end has come. Clones see the same.
 #[derive(Debug, Clone)]
 pub struct Stop(watch::Receiver<Phase>);
 
-/// A pair of which one decides and the other learns.
-#[must_use]
-pub fn signal() -> (Stopper, Stop) {
-    let (sender, receiver) = watch::channel(Phase::Running);
-    (Stopper(sender), Stop(receiver))
-}
+// === impl Stopper ===
 
 impl Stopper {
-    /// Moves on to `phase`; an earlier one than the present changes nothing.
+    /// A process that is running.
+    #[must_use]
+    pub fn new() -> Self {
+        Self(watch::Sender::new(Phase::Running))
+    }
+
+    /// The other end, for one who serves.
+    #[must_use]
+    pub fn signal(&self) -> Stop {
+        Stop(self.0.subscribe())
+    }
+
+    /// Moves on to `phase`. Does nothing when that phase or a later one has been reached already.
     pub fn advance(&self, phase: Phase) {
-        self.0.send_if_modified(|now| {
-            let later = phase > *now;
-            *now = phase.max(*now);
-            later
+        self.0.send_if_modified(|current| {
+            let forward = *current < phase;
+            if forward {
+                *current = phase;
+            }
+            forward
         });
     }
 }
 
+impl Default for Stopper {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+// === impl Stop ===
+
 impl Stop {
-    /// The present phase.
+    /// The phase now.
     #[must_use]
     pub fn phase(&self) -> Phase {
         if self.0.has_changed().is_err() { Phase::Killed } else { *self.0.borrow() }
     }
 
-    /// Waits until `phase` is reached or passed. Cancel-safe.
-    pub async fn reached(&self, phase: Phase) {
-        // An error means that the stopper is gone, which passes every phase.
-        _ = self.0.clone().wait_for(|now| *now >= phase).await;
+    /// Returns once `phase` or a later one has been reached. Safe to drop and to call again, as in `select!`.
+    pub async fn wait_for(&self, phase: Phase) {
+        // The error says that the stopper was dropped, which counts as the last phase.
+        _ = self.0.clone().wait_for(|current| *current >= phase).await;
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use tokio::time::timeout;
+
     use super::*;
 
-    #[tokio::test]
-    async fn phases_only_move_on() {
-        let (stopper, stop) = signal();
-        assert_eq!(stop.phase(), Phase::Running);
-        stopper.advance(Phase::Closing);
-        stopper.advance(Phase::Draining);
-        assert_eq!(stop.phase(), Phase::Closing);
-        stop.reached(Phase::Draining).await;
-        stop.reached(Phase::Closing).await;
+    /// Whether `wait_for(phase)` would return now. With time paused, the timeout costs nothing.
+    async fn reached(stop: &Stop, phase: Phase) -> bool {
+        timeout(Duration::from_secs(3600), stop.wait_for(phase)).await.is_ok()
     }
 
-    #[tokio::test]
-    async fn without_a_stopper_everything_ends() {
-        let (stopper, stop) = signal();
+    #[tokio::test(start_paused = true)]
+    async fn a_phase_is_reached_with_every_later_one() {
+        let stopper = Stopper::new();
+        let stop = stopper.signal();
+        assert!(reached(&stop, Phase::Running).await);
+        assert!(!reached(&stop, Phase::Draining).await);
+        stopper.advance(Phase::Closing);
+        assert_eq!(stop.phase(), Phase::Closing);
+        assert!(reached(&stop, Phase::Draining).await);
+        assert!(reached(&stop, Phase::Closing).await);
+        assert!(!reached(&stop, Phase::Killed).await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_phase_never_comes_back() {
+        let stopper = Stopper::new();
+        stopper.advance(Phase::Closing);
+        stopper.advance(Phase::Draining);
+        assert_eq!(stopper.signal().phase(), Phase::Closing);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn those_who_wait_are_woken() {
+        let stopper = Stopper::new();
+        let waits = [stopper.signal(), stopper.signal().clone()].map(|stop| {
+            tokio::spawn(async move {
+                stop.wait_for(Phase::Draining).await;
+                stop.phase()
+            })
+        });
+        tokio::task::yield_now().await;
+        stopper.advance(Phase::Draining);
+        for wait in waits {
+            assert_eq!(wait.await.unwrap(), Phase::Draining);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_dropped_stopper_ends_everything() {
+        let stopper = Stopper::new();
+        let stop = stopper.signal();
         drop(stopper);
-        stop.reached(Phase::Killed).await;
+        assert!(reached(&stop, Phase::Killed).await);
         assert_eq!(stop.phase(), Phase::Killed);
     }
 }

@@ -11,11 +11,12 @@
 mod header;
 mod priority;
 
-use std::net::IpAddr;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, header as names};
+
+use crate::net::listener::Peer;
 
 pub use header::{CallerHeader, RequestId};
 pub use priority::Priority;
@@ -35,15 +36,6 @@ impl Default for Settings {
 
 /// The label of callers that do not name themselves.
 pub const NO_NAME: &str = "none";
-
-/// Where a connection came from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Peer {
-    /// Over TCP, from this address.
-    Ip(IpAddr),
-    /// Over a Unix socket, from this machine.
-    Local,
-}
 
 /// Who makes a call, and what it wishes. Only [`identify`] makes one.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -153,14 +145,14 @@ mod tests {
     }
 
     fn caller(lines: &[(&str, &str)]) -> Caller {
-        identify(&headers(lines), Peer::Local, &Settings::default())
+        identify(&headers(lines), Peer::Uid(None), &Settings::default())
     }
 
     #[test]
     fn who_says_nothing_has_no_name_and_no_wishes() {
         let caller = caller(&[("content-type", "application/json")]);
         assert_eq!((&**caller.label(), caller.wishes()), (NO_NAME, &Wishes::default()));
-        assert_eq!((caller.wishes().priority.urgency(), caller.peer()), (3, Peer::Local));
+        assert_eq!((caller.wishes().priority.urgency(), caller.peer()), (3, Peer::Uid(None)));
         assert!(caller.ignored().is_empty() && !caller.is_browser());
     }
 
@@ -219,7 +211,7 @@ mod tests {
     fn the_name_of_the_header_is_configurable() {
         let settings = Settings { header: HeaderName::from_static("x-service") };
         let headers = headers(&[("x-service", "gifts"), ("x-caller", "other")]);
-        assert_eq!(&**identify(&headers, Peer::Local, &settings).label(), "gifts");
+        assert_eq!(&**identify(&headers, Peer::Uid(None), &settings).label(), "gifts");
     }
 
     #[test]
@@ -233,7 +225,7 @@ mod tests {
         ] {
             let headers = headers(&[("accept", "*/*"), (name, value)]);
             assert!(from_browser(&headers), "{name}");
-            assert!(identify(&headers, Peer::Local, &Settings::default()).is_browser(), "{name}");
+            assert!(identify(&headers, Peer::Uid(None), &Settings::default()).is_browser(), "{name}");
         }
         assert!(!from_browser(&headers(&[("sec-websocket-key", "x"), ("x-origin", "y"), ("referer", "z")])));
     }

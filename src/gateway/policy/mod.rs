@@ -61,7 +61,8 @@ mod tests {
     use http::{HeaderMap, HeaderValue};
 
     use super::*;
-    use crate::gateway::caller::{self, Peer, identify};
+    use crate::gateway::caller::{self, identify};
+    use crate::net::listener::Peer;
     use crate::gateway::target::{Apis, Apps, Endpoints, resolve};
     use crate::model::endpoint::Endpoint;
 
@@ -85,13 +86,13 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.insert("x-caller", HeaderValue::from_static("gifts"));
         let settings = caller::Settings::default();
-        let grant = allow(identify(&headers, Peer::Local, &settings), target()).unwrap();
+        let grant = allow(identify(&headers, Peer::Uid(None), &settings), target()).unwrap();
         assert_eq!(&**grant.caller().label(), "gifts");
         assert_eq!(grant.app().name.as_str(), "live");
         assert_eq!(grant.api().name.as_str(), "live_config/get_callback");
 
         headers.insert("origin", HeaderValue::from_static("null"));
-        let browser = identify(&headers, Peer::Local, &settings);
+        let browser = identify(&headers, Peer::Uid(None), &settings);
         assert_eq!(allow(browser, target()).unwrap_err(), Denied::Browser);
     }
 }

@@ -99,7 +99,7 @@ where
     let mut connection = builder.serve_connection(TokioIo::new(stream), service);
     let ended = {
         let mut limit = pin!(activity.limit_passed(limits));
-        let mut closing = pin!(stop.reached(Phase::Closing));
+        let mut closing = pin!(stop.wait_for(Phase::Closing));
         let mut closing_known = false;
         std::future::poll_fn(|cx| {
             if !closing_known && closing.as_mut().poll(cx).is_ready() {
@@ -148,7 +148,7 @@ where
         .keep_alive_interval(PING_EVERY);
     let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
     let mut limit = pin!(activity.limit_passed(limits));
-    let mut closing = pin!(stop.reached(Phase::Closing));
+    let mut closing = pin!(stop.wait_for(Phase::Closing));
     let mut leaving = false;
     std::future::poll_fn(|cx| {
         if !leaving && (closing.as_mut().poll(cx).is_ready() || limit.as_mut().poll(cx).is_ready()) {

@@ -1,0 +1,103 @@
+//! The state of the ceilings, read when Prometheus asks and at no other time.
+
+use std::fmt;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use prometheus::core::{Collector, Desc, Describer};
+use prometheus::proto::MetricFamily;
+use prometheus::{GaugeVec, IntCounterVec, IntGaugeVec};
+use serde::Serialize;
+
+use super::families;
+
+/// One ceiling at one moment.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct CeilingReading {
+    /// The app's name.
+    pub app: String,
+    /// The API's name, or [`OTHER`](crate::telemetry::labels::OTHER) for those that share a ceiling.
+    pub api: String,
+    /// Calls per second that are allowed at present.
+    pub limit: f64,
+    /// Calls of the last second that count towards it.
+    pub used: u64,
+    /// Calls that wait for their turn.
+    pub waiting: u64,
+    /// Answers since the start that took longer than `transit_max`.
+    pub unproven: u64,
+}
+
+/// Gives one reading for each ceiling, no two of the same app and API. It is called on the admin listener's thread and
+/// should not wait.
+pub type ReadCeilings = Box<dyn Fn() -> Vec<CeilingReading> + Send + Sync>;
+
+/// The collector, and the place for whoever can tell. Clones share both.
+#[derive(Clone)]
+pub(super) struct Ceilings {
+    descs: Arc<[Desc]>,
+    read: Arc<RwLock<Option<ReadCeilings>>>,
+}
+
+// === impl Ceilings ===
+
+impl Ceilings {
+    pub(super) fn new() -> Self {
+        let families = [
+            families::ceiling_limit(),
+            families::ceiling_used(),
+            families::ceiling_waiting(),
+            families::ceiling_unproven(),
+        ];
+        let labelled = families.map(|family| {
+            family
+                .variable_labels(families::CEILING_LABELS.iter().map(|&label| label.to_owned()).collect())
+                .describe()
+                .expect("names and labels are well-formed constants")
+        });
+        Self { descs: Arc::new(labelled), read: Arc::default() }
+    }
+
+    /// From now on, `read` is asked. It takes the place of any earlier one.
+    pub(super) fn read_from(&self, read: ReadCeilings) {
+        *self.read.write().unwrap_or_else(PoisonError::into_inner) = Some(read);
+    }
+
+    fn readings(&self) -> Vec<CeilingReading> {
+        let read = self.read.read().unwrap_or_else(PoisonError::into_inner);
+        read.as_ref().map(|read| read()).unwrap_or_default()
+    }
+}
+
+impl Collector for Ceilings {
+    fn desc(&self) -> Vec<&Desc> {
+        self.descs.iter().collect()
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        // Made anew each time, so that a ceiling which is gone leaves no series behind.
+        let proof = "names and labels are well-formed constants";
+        let labels = families::CEILING_LABELS;
+        let limit = GaugeVec::new(families::ceiling_limit(), labels).expect(proof);
+        let used = IntGaugeVec::new(families::ceiling_used(), labels).expect(proof);
+        let waiting = IntGaugeVec::new(families::ceiling_waiting(), labels).expect(proof);
+        let unproven = IntCounterVec::new(families::ceiling_unproven(), labels).expect(proof);
+        for reading in self.readings() {
+            let values = [&reading.app, &reading.api];
+            limit.with_label_values(&values).set(reading.limit);
+            used.with_label_values(&values).set(gauge(reading.used));
+            waiting.with_label_values(&values).set(gauge(reading.waiting));
+            unproven.with_label_values(&values).inc_by(reading.unproven);
+        }
+        [limit.collect(), used.collect(), waiting.collect(), unproven.collect()].concat()
+    }
+}
+
+impl fmt::Debug for Ceilings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ceilings").finish_non_exhaustive()
+    }
+}
+
+fn gauge(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}

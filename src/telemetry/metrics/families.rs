@@ -1,0 +1,156 @@
+//! Every metric's name, labels, buckets and words, in one place. Counting happens elsewhere, by handles.
+
+use prometheus::core::Collector;
+use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry};
+
+/// Before every name but those of the process metrics, which Prometheus itself fixes.
+const PREFIX: &str = "usersig_gateway";
+
+/// From a refusal, which takes no more than a look, to `[upstream] total_timeout`.
+const CALL_SECONDS: &[f64] = &[
+    0.0001, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 3.0, 5.0, 10.0, 20.0,
+];
+
+/// From an answer out of the same data centre to `[upstream] request_timeout`, with an edge at 0.25 s, beyond which a
+/// call's arrival is unproven (`transit_max`), and at 3 s, when Tencent's back end gives up.
+const UPSTREAM_SECONDS: &[f64] =
+    &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.175, 0.25, 0.5, 1.0, 2.0, 3.0, 5.0, 10.0];
+
+/// From no wait at all, by one turn at 200 a second (5 ms) and the second in which every token has come home, to
+/// `[ceiling] max_wait` and what a caller may ask beyond it.
+const WAIT_SECONDS: &[f64] =
+    &[0.0001, 0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 1.25, 2.0, 3.0, 5.0, 10.0, 20.0];
+
+/// The families that are counted into. Those that are read at scrape time are in [`super::ceilings`], under the names
+/// that stand at the foot of this file.
+#[derive(Debug)]
+pub(super) struct Families {
+    pub(super) calls: IntCounterVec,
+    pub(super) refused: IntCounterVec,
+    pub(super) call_duration: HistogramVec,
+    pub(super) upstream_duration: HistogramVec,
+    pub(super) admission_wait: HistogramVec,
+    pub(super) ceiling_store: IntGaugeVec,
+    pub(super) attempts: IntCounterVec,
+    pub(super) usersig_signed: IntCounterVec,
+    pub(super) usersig_expires: IntGaugeVec,
+    pub(super) connections: IntGaugeVec,
+    pub(super) ignored_headers: IntCounterVec,
+    pub(super) build_info: IntGaugeVec,
+}
+
+impl Families {
+    pub(super) fn register(registry: &Registry) -> Self {
+        let add = Add(registry);
+        Self {
+            calls: add.counter(
+                "calls_total",
+                "Calls that were answered, by Tencent or by the gateway itself, by their ErrorCode.",
+                &["app", "api", "caller", "error_code", "outcome"],
+            ),
+            refused: add.counter(
+                "refused_total",
+                "Calls that the gateway refused on its own, by the reason.",
+                &["app", "api", "caller", "reason"],
+            ),
+            call_duration: add.histogram(
+                "call_duration_seconds",
+                "Time from a call's headers to its answer's last byte, waiting and retries included.",
+                CALL_SECONDS,
+                &["app", "api"],
+            ),
+            upstream_duration: add.histogram(
+                "upstream_duration_seconds",
+                "Time from sending one try to the end of Tencent's answer, by the host that answered.",
+                UPSTREAM_SECONDS,
+                &["app", "api", "endpoint"],
+            ),
+            admission_wait: add.histogram(
+                "admission_wait_seconds",
+                "Time that one try waited for its turn under the ceiling.",
+                WAIT_SECONDS,
+                &["app", "api"],
+            ),
+            ceiling_store: add.gauge(
+                "ceiling_store",
+                "Where ceilings are kept: 1 for the mode in force, 0 for the others.",
+                &["mode"],
+            ),
+            attempts: add.counter(
+                "attempts_total",
+                "Tries that were sent upstream or failed on the way there, by how they ended.",
+                &["app", "endpoint", "result"],
+            ),
+            usersig_signed: add.counter(
+                "usersig_signed_total",
+                "UserSigs that were signed ahead of need or anew, by whether that succeeded.",
+                &["app", "result"],
+            ),
+            usersig_expires: add.gauge(
+                "usersig_expires_timestamp_seconds",
+                "When the UserSig in use ends to be valid, in seconds since 1970-01-01 UTC.",
+                &["app"],
+            ),
+            connections: add.gauge(
+                "connections",
+                "Connections that are open now, by the listener that accepted them.",
+                &["listener"],
+            ),
+            ignored_headers: add.counter(
+                "ignored_headers_total",
+                "Headers of the gateway's own that a caller sent malformed, and that were therefore ignored.",
+                &["header"],
+            ),
+            build_info: add.gauge("build_info", "Always 1; the labels tell which build runs.", &["version"]),
+        }
+    }
+}
+
+struct Add<'a>(&'a Registry);
+
+impl Add<'_> {
+    fn counter(&self, name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
+        self.family(IntCounterVec::new(opts(name, help), labels))
+    }
+
+    fn gauge(&self, name: &str, help: &str, labels: &[&str]) -> IntGaugeVec {
+        self.family(IntGaugeVec::new(opts(name, help), labels))
+    }
+
+    fn histogram(&self, name: &str, help: &str, buckets: &[f64], labels: &[&str]) -> HistogramVec {
+        let opts = HistogramOpts { common_opts: opts(name, help), buckets: buckets.to_vec() };
+        self.family(HistogramVec::new(opts, labels))
+    }
+
+    fn family<F: Collector + Clone + 'static>(&self, family: prometheus::Result<F>) -> F {
+        let family = family.expect("names, labels and buckets above are well-formed constants");
+        self.0.register(Box::new(family.clone())).expect("no name above is used twice");
+        family
+    }
+}
+
+fn opts(name: &str, help: &str) -> Opts {
+    Opts::new(name, help).namespace(PREFIX)
+}
+
+/// The labels of the ceilings' families.
+pub(super) const CEILING_LABELS: &[&str] = &["app", "api"];
+
+pub(super) fn ceiling_limit() -> Opts {
+    opts("ceiling_limit", "Calls per second that the gateway allows itself at present.")
+}
+
+pub(super) fn ceiling_used() -> Opts {
+    opts("ceiling_used", "Calls of the last second that count towards the ceiling.")
+}
+
+pub(super) fn ceiling_waiting() -> Opts {
+    opts("ceiling_waiting", "Calls that wait for their turn now.")
+}
+
+pub(super) fn ceiling_unproven() -> Opts {
+    opts(
+        "ceiling_unproven_total",
+        "Answers that took longer than transit_max, so that it is unproven in which second the call arrived.",
+    )
+}

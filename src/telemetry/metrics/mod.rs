@@ -1,0 +1,228 @@
+//! Metrics for Prometheus.
+//!
+//! One [`Metrics`] for the process holds a registry of its own. Whoever handles calls asks once for the
+//! [`ApiMetrics`] of an app and API and counts into those without formatting a label. What others know already, such
+//! as the state of the ceilings, is read when Prometheus asks. [`Metrics::encode`] writes everything as text.
+//!
+//! Names, help texts and buckets are in `families`. Every label that could grow with what callers send passes a
+//! [`Bounded`] set here, so no use of this module can make series without end.
+
+mod api;
+mod ceilings;
+mod families;
+mod handles;
+
+use std::sync::Arc;
+
+use prometheus::{IntGauge, Registry, TextEncoder};
+
+pub use self::api::ApiMetrics;
+pub use self::ceilings::{CeilingReading, ReadCeilings};
+
+use self::api::SeriesBudget;
+use self::ceilings::Ceilings;
+use self::families::Families;
+use self::handles::Handles;
+use crate::model::api::catalogue;
+use crate::telemetry::labels::{APIS, APPS, Bounded, CALLERS, ERROR_CODES, Label, UNKNOWN};
+
+/// The media type of [`Metrics::encode`]'s text.
+pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// The most series that name their caller, over all apps and APIs.
+const CALLER_SERIES: usize = 20_000;
+
+/// The ErrorCodes that keep their own label however many others were seen: success and the gateway's own.
+const OWN_CODES: [&str; 14] = [
+    "0", "9900400", "9900403", "9900404", "9900405", "9900408", "9900413", "9900415", "9900429", "9900431",
+    "9900500", "9900502", "9900503", "9900504",
+];
+
+/// All metrics of the process.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use usersig_gateway::model::call_outcome::CallOutcome;
+/// use usersig_gateway::model::error_code::ErrorCode;
+/// use usersig_gateway::telemetry::metrics::Metrics;
+///
+/// let metrics = Metrics::new("1.2.3");
+/// let caller = metrics.caller("gifts");
+/// let api = metrics.api("live", "live_config/get_callback"); // kept
+/// api.call(caller, ErrorCode::OK, CallOutcome::Ok, Duration::from_millis(12));
+/// assert!(metrics.encode().contains("usersig_gateway_calls_total{"));
+/// ```
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    shared: Arc<Shared>,
+    ceilings: Ceilings,
+    /// By the app's label, so there are at most [`APPS`] and one.
+    apps: Handles<Label, Arc<AppApis>>,
+    app_labels: Bounded,
+}
+
+/// What the bundles of all APIs count into.
+#[derive(Debug)]
+struct Shared {
+    families: Families,
+    callers: Bounded,
+    error_codes: Bounded,
+    series: SeriesBudget,
+}
+
+/// The bundles of one app, by the API's label.
+#[derive(Debug)]
+struct AppApis {
+    labels: Bounded,
+    bundles: Handles<Label, Arc<ApiMetrics>>,
+}
+
+/// Which listener accepted a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Listener {
+    /// The one for calls.
+    Gateway,
+    /// The one for health, metrics and status.
+    Admin,
+}
+
+/// Counts one connection as open for as long as it lives.
+#[derive(Debug)]
+#[must_use = "the connection is counted as open only while this lives"]
+pub struct OpenConnection(IntGauge);
+
+// === impl Metrics ===
+
+impl Metrics {
+    /// Metrics of a process that runs `version`, all at zero.
+    #[must_use]
+    pub fn new(version: &str) -> Arc<Self> {
+        Self::with_bounds(version, CALLERS, CALLER_SERIES)
+    }
+
+    fn with_bounds(version: &str, callers: usize, caller_series: usize) -> Arc<Self> {
+        let registry = Registry::new();
+        let families = Families::register(&registry);
+        families.build_info.with_label_values(&[version]).set(1);
+        for (mode, in_force) in [("local", 1), ("shared", 0), ("degraded", 0)] {
+            families.ceiling_store.with_label_values(&[mode]).set(in_force);
+        }
+        for listener in [Listener::Gateway, Listener::Admin] {
+            families.connections.with_label_values(&[listener.as_str()]).set(0);
+        }
+        let ceilings = Ceilings::new();
+        let proof = "no two families have the same name";
+        registry.register(Box::new(ceilings.clone())).expect(proof);
+        #[cfg(target_os = "linux")]
+        registry
+            .register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))
+            .expect(proof);
+        Arc::new(Self {
+            registry,
+            shared: Arc::new(Shared {
+                families,
+                callers: Bounded::new(callers).reserving([UNKNOWN]),
+                error_codes: Bounded::new(ERROR_CODES).reserving(OWN_CODES),
+                series: SeriesBudget::new(caller_series),
+            }),
+            ceilings,
+            apps: Handles::default(),
+            app_labels: Bounded::new(APPS).reserving([UNKNOWN]),
+        })
+    }
+
+    /// The label of a caller, to count its calls with. The first [`CALLERS`] names keep their own, later ones share
+    /// `other`; [`UNKNOWN`] is for a call that was refused before anybody asked who sent it.
+    pub fn caller(&self, name: &str) -> Label {
+        self.shared.callers.label(name)
+    }
+
+    /// What is counted of one API of one app; always the same bundle for the same names. Keep it rather than asking
+    /// again.
+    ///
+    /// [`UNKNOWN`] stands for an app or API that a refused call did not reach. The first [`APPS`] apps and, for each,
+    /// the catalogue's APIs and the first [`APIS`] others keep their own labels; later ones share a bundle.
+    #[must_use]
+    pub fn api(&self, app: &str, api: &str) -> Arc<ApiMetrics> {
+        let app = self.app_labels.label(app);
+        let apis = self.apps.find_or(&app, || Arc::new(AppApis::new()));
+        let api = apis.labels.label(api);
+        apis.bundles.find_or(&api, || {
+            let (app, api) = (self.app_labels.text(app), apis.labels.text(api));
+            Arc::new(ApiMetrics::new(app, api, Arc::clone(&self.shared)))
+        })
+    }
+
+    /// From now on, asks `read` for the ceilings' state whenever Prometheus asks; it replaces any earlier one.
+    pub fn register_ceilings(&self, read: ReadCeilings) {
+        self.ceilings.read_from(read);
+    }
+
+    /// Counts a connection as open until the returned value is dropped.
+    pub fn connection(&self, listener: Listener) -> OpenConnection {
+        let gauge = self.shared.families.connections.with_label_values(&[listener.as_str()]);
+        gauge.inc();
+        OpenConnection(gauge)
+    }
+
+    /// Counts a header of the gateway's own that was malformed and therefore ignored. `header` is its name in lower
+    /// case.
+    pub fn ignored_header(&self, header: &'static str) {
+        self.shared.families.ignored_headers.with_label_values(&[header]).inc();
+    }
+
+    /// Counts a signing that succeeded, and until when that UserSig is valid, in Unix seconds.
+    pub(super) fn usersig_signed(&self, app: &str, expires: u64) {
+        let app = self.app_labels.text(self.app_labels.label(app));
+        self.shared.families.usersig_signed.with_label_values(&[&*app, "ok"]).inc();
+        let expires = i64::try_from(expires).unwrap_or(i64::MAX);
+        self.shared.families.usersig_expires.with_label_values(&[&*app]).set(expires);
+    }
+
+    /// Counts a signing that failed.
+    pub(super) fn usersig_failed(&self, app: &str) {
+        let app = self.app_labels.text(self.app_labels.label(app));
+        self.shared.families.usersig_signed.with_label_values(&[&*app, "failed"]).inc();
+    }
+
+    /// Everything in Prometheus' text format 0.0.4, sorted by name and labels. It is of [`CONTENT_TYPE`].
+    #[must_use]
+    pub fn encode(&self) -> String {
+        TextEncoder::new()
+            .encode_to_string(&self.registry.gather())
+            .expect("writing to memory cannot fail, and the registry leaves out families that are empty")
+    }
+}
+
+impl AppApis {
+    fn new() -> Self {
+        let known = catalogue().entries().map(|(name, _)| name.as_str());
+        Self { labels: Bounded::new(APIS).reserving(known.chain([UNKNOWN])), bundles: Handles::default() }
+    }
+}
+
+// === impl Listener ===
+
+impl Listener {
+    /// The value of the `listener` label.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Gateway => "gateway",
+            Self::Admin => "admin",
+        }
+    }
+}
+
+// === impl OpenConnection ===
+
+impl Drop for OpenConnection {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+#[cfg(test)]
+mod tests;
