@@ -256,7 +256,7 @@ mod tests {
         let faults =
             vec![answer(1).times(2).on(send.clone()), answer(2), answer(3).on(check.clone()).for_ever()];
         queue.push_all(faults).unwrap();
-        let mut take = |api: &ApiName| queue.take(Some(api)).effect;
+        let take = |api: &ApiName| queue.take(Some(api)).effect;
         assert_eq!(take(&check), Effect::Answer(ErrorCode(2)));
         assert_eq!(take(&send), Effect::Answer(ErrorCode(1)));
         assert_eq!(take(&send), Effect::Answer(ErrorCode(1)));
