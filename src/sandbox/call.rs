@@ -1,7 +1,7 @@
 //! One call's way: head read, stamped, checked; body read; carried out; answered, or spoilt as a fault asks.
 //!
 //! Everything up to carrying out runs in a task of its own. A server does not notice that its caller hung up, so a
-//! call that was sent is counted and carried out whether anybody waits for the answer or not.
+//! call that was sent whole is counted and carried out whether anybody waits for the answer or not.
 //!
 //! The order in which faults of a call are named is the documentation's: path, body, parameters, UserSig,
 //! administrator, then the ceilings. Parameters and ceilings are decided when the head is read, so a call whose body
@@ -77,7 +77,7 @@ async fn carry_out_apart(
     body: Incoming,
     fault: Fault,
 ) -> Done {
-    let Ok(place) = Arc::clone(&core.places).acquire_owned().await else { return Done::Nothing };
+    let Ok(place) = Arc::clone(&core.calls).acquire_owned().await else { return Done::Nothing };
     let (tell, told) = oneshot::channel();
     let (own_core, connection) = (Arc::clone(core), Arc::clone(connection));
     core.tasks.spawn(async move {

@@ -164,3 +164,32 @@ async fn a_dropped_sandbox_ends_too() {
     drop(sandbox);
     assert_eq!(idle.more().await.unwrap(), 0);
 }
+
+#[tokio::test]
+async fn connections_beyond_the_bound_wait() {
+    let sandbox = start(settings()).await;
+    let permits = Arc::clone(&sandbox.core.connections);
+    let most = u32::try_from(core::MOST_CONNECTIONS).unwrap();
+    let _others = permits.acquire_many_owned(most - 1).await.unwrap();
+    let (mut first, mut second) = (Client::to(&sandbox).await, Client::to(&sandbox).await);
+    second.send("POST", &format!("{GET_CALLBACK}?{}", query()), b"{}").await.unwrap();
+    assert_eq!(first.call(GET_CALLBACK, json!({})).await.code(), 0);
+    assert_eq!(sandbox.control().report().connections, 1);
+    drop(first);
+    assert_eq!(second.receive().await.unwrap().code(), 0);
+    sandbox.stop().await;
+}
+
+#[tokio::test]
+async fn calls_beyond_the_bound_wait() {
+    let sandbox = start(settings()).await;
+    let permits = Arc::clone(&sandbox.core.calls);
+    let others = permits.acquire_many_owned(u32::try_from(core::MOST_CALLS).unwrap()).await.unwrap();
+    let mut waiting = Client::to(&sandbox).await;
+    waiting.send("POST", &format!("{GET_CALLBACK}?{}", query()), b"{}").await.unwrap();
+    // The desk takes no permit: an answer from it shows that the sandbox had its turn.
+    assert_eq!(Client::to(&sandbox).await.exchange("GET", "/sandbox/report", "").await.json()["arrived"], 0);
+    drop(others);
+    assert_eq!(waiting.receive().await.unwrap().code(), 0);
+    sandbox.stop().await;
+}

@@ -157,16 +157,19 @@ async fn delays_lie_before_the_arrival_before_the_body_or_before_the_answer() {
 #[tokio::test(start_paused = true)]
 async fn a_call_whose_caller_hung_up_arrives_all_the_same() {
     let slow = Fault { transit: Delay::fixed(Duration::from_secs(5)), ..Fault::default() };
-    let (sandbox, mut client) = with(slow).await;
-    let target = format!("{CREATE_ROOM}?{}", query());
-    // The head alone: the body never comes.
-    let head = format!("POST {target} HTTP/1.1\r\nhost: sandbox.test\r\ncontent-length: 2\r\n\r\n");
-    client.stream.write_all(head.as_bytes()).await.unwrap();
-    tokio::time::sleep(Duration::from_secs(1)).await;
-    drop(client);
-    sandbox.control().wait_for_arrivals(1).await;
-    assert_eq!(sandbox.control().report().calls[0].verdict, Verdict::Unread);
-    sandbox.stop().await;
+    let body = r#"{"RoomId": "r"}"#;
+    for (sent, verdict) in [(body, Verdict::Accepted), ("", Verdict::Unread)] {
+        let (sandbox, mut client) = with(slow.clone()).await;
+        let target = format!("{CREATE_ROOM}?{}", query());
+        let head = format!("POST {target} HTTP/1.1\r\nhost: a\r\ncontent-length: {}\r\n\r\n", body.len());
+        client.stream.write_all(format!("{head}{sent}").as_bytes()).await.unwrap();
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        drop(client);
+        sandbox.control().wait_for_arrivals(1).await;
+        assert_eq!(room_exists(&sandbox).await, verdict == Verdict::Accepted, "carried out once it was read");
+        assert_eq!(sandbox.control().report().calls[0].verdict, verdict);
+        sandbox.stop().await;
+    }
 }
 
 #[tokio::test]
