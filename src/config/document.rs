@@ -105,7 +105,7 @@ impl Value {
         match self {
             Self::Text(text) | Self::Override(text) => quote(text),
             Self::Integer(number) => number.to_string(),
-            Self::Float(number) => number.to_string(),
+            Self::Float(number) => format!("{number:?}"),
             Self::Boolean(value) => value.to_string(),
             Self::Date => "a date or time".into(),
             Self::List(_) => "a list".into(),

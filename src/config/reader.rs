@@ -44,7 +44,12 @@ pub(super) enum Field<T> {
 
 /// A list of words.
 #[derive(Debug)]
-pub(super) struct List<T>(pub(super) Vec<At<T>>);
+pub(super) struct List<T> {
+    /// Those that are right; a problem was told of each other one.
+    pub(super) good: Vec<At<T>>,
+    /// How many are written.
+    pub(super) written: usize,
+}
 
 /// A list of tables, as `[[app]]` is.
 #[derive(Debug)]
@@ -136,19 +141,19 @@ impl<T: Scalar> Entry for Field<List<T>> {
     fn read(value: Option<&Value>, spot: Spot, findings: &mut Findings) -> Self {
         let Some(value) = value else { return Self::Absent };
         let Some(nodes) = elements(value, &spot, "a list", findings) else { return Self::Wrong };
-        let count = nodes.len();
+        let written = nodes.len();
         let read = |(spot, value)| match Field::read(Some(value), spot, findings) {
             Field::Given(at) => Some(at),
             Field::Absent | Field::Wrong => None,
         };
-        let items: Vec<At<T>> = nodes.into_iter().filter_map(read).collect();
-        if items.len() == count { Self::Given(At { value: List(items), spot }) } else { Self::Wrong }
+        let good = nodes.into_iter().filter_map(read).collect();
+        Self::Given(At { value: List { good, written }, spot })
     }
 }
 
 impl<T: Keys> Entry for Field<Tables<T>> {
     fn read(value: Option<&Value>, spot: Spot, findings: &mut Findings) -> Self {
-        let wanted = format!("tables, written [[{}]]", spot.key);
+        let wanted = format!("a list of tables, each written [[{}]]", spot.key);
         let Some(value) = value else { return Self::Absent };
         let Some(nodes) = elements(value, &spot, &wanted, findings) else { return Self::Wrong };
         let mut tables = Vec::new();

@@ -134,10 +134,17 @@ fn server_tls(tls: &At<ListenTls>, context: &mut Context<'_>) -> Option<ServerTl
 
 impl Context<'_> {
     /// The address, a socket's relative path from the configuration's folder.
-    fn address(&self, field: &Field<ListenAddress>, default: ListenAddress) -> ListenAddress {
-        match field.or(default) {
-            ListenAddress::Unix(path) => ListenAddress::Unix(self.folder.join(path)),
-            tcp @ ListenAddress::Tcp(_) => tcp,
+    fn address(&mut self, field: &Field<ListenAddress>, default: ListenAddress) -> ListenAddress {
+        let ListenAddress::Unix(path) = field.or(default.clone()) else { return field.or(default) };
+        let path = self.folder.join(path);
+        let length = path.as_os_str().len();
+        if let (Some(at), true) = (field.given(), length > LONGEST_SOCKET_PATH) {
+            let wanted = format!("at most {LONGEST_SOCKET_PATH}, its folder's path included");
+            self.findings.problem(&at.spot, Fault::found(format!("a path of {length} bytes"), wanted));
         }
+        ListenAddress::Unix(path)
     }
 }
+
+/// In bytes: the kernel's `sockaddr_un` holds 108, the last of them 0 (unix(7)).
+const LONGEST_SOCKET_PATH: usize = 107;
