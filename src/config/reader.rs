@@ -190,7 +190,7 @@ impl<T: Scalar> Entry for Named<T> {
             if matches!(node.place, Place::Variable(_)) {
                 findings.problem(
                     &spot,
-                    Fault::Remark("environment cannot override what has a quoted key".into()),
+                    Fault::Remark("the environment cannot override what has a quoted key".into()),
                 );
             } else if let Field::Given(at) = Field::read(Some(&node.value), spot, findings) {
                 named.push((name.clone(), at));
@@ -214,7 +214,7 @@ fn elements<'a>(
         return Some(nodes.iter().enumerate().map(element).collect());
     }
     let fault = match spot.place {
-        Place::Variable(_) => Fault::Remark("environment cannot override a list".into()),
+        Place::Variable(_) => Fault::Remark("the environment cannot override a list".into()),
         Place::File | Place::Line(_) => Fault::found(value.describe(), wanted),
     };
     findings.problem(spot, fault);

@@ -201,9 +201,9 @@ fn an_override_that_is_wrong_is_named_by_its_variable() {
         ("", "2", "\"\": unknown key"),
         ("LISTEN", "2", "listen: found \"2\", wanted a table"),
         ("LISTEN__WORKERS__X", "2", "listen.workers.x: found 1, wanted a table"),
-        ("APP__0__NAME", "live", "app.0.name: environment cannot override what is in a list"),
-        ("CALLERS__RULE", "2", "callers.rule: environment cannot override a list"),
-        ("CEILING__API__X", "2", "ceiling.api.x: environment cannot override what has a quoted key"),
+        ("APP__0__NAME", "live", "app.0.name: the environment cannot override what is in a list"),
+        ("CALLERS__RULE", "2", "callers.rule: the environment cannot override a list"),
+        ("CEILING__API__X", "2", "ceiling.api.x: the environment cannot override what has a quoted key"),
         (
             "UPSTREAM__TOTAL_TIMEOUT",
             "1s",
@@ -275,6 +275,7 @@ fn an_endpoint_must_not_lead_back() {
     assert!(leads_back("[::]:8080", "http://127.0.0.1:8080"));
     assert!(leads_back("10.0.0.1:8080", "https://10.0.0.1:8080"));
     assert!(leads_back("127.0.0.1:8080", "http://127.0.0.1:9901"), "the admin listener is one of ours, too");
+    assert!(!leads_back("0.0.0.0:8080", "http://[::1]:8080"));
     assert!(!leads_back("127.0.0.1:8080", "http://127.0.0.1:8081"));
     assert!(!leads_back("127.0.0.1:8080", "http://127.0.0.2:8080"));
     assert!(!leads_back("10.0.0.1:8080", "http://localhost:8080"));
@@ -293,7 +294,9 @@ fn two_listeners_need_two_addresses() {
     assert!(collide("127.0.0.1:80", "[::]:80"));
     assert!(collide("unix:/run/a", "unix:/run/a"));
     assert!(!collide("127.0.0.1:0", "127.0.0.1:0"));
+    assert!(collide("127.0.0.1:80", "[::ffff:127.0.0.1]:80"));
     assert!(!collide("127.0.0.1:80", "127.0.0.2:80"));
+    assert!(!collide("0.0.0.0:80", "[::1]:80"));
     assert!(!collide("unix:/run/a", "unix:/run/b"));
 }
 

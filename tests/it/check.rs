@@ -1,6 +1,8 @@
 //! `check`, and what a configuration file may and may not say: the examples in `config/` are good, each file in
 //! `tests/data/config/` has exactly the problems that its `.expected` lists.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests may panic like the tests themselves")]
+
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
