@@ -55,7 +55,7 @@ pub(super) fn overlay(root: &mut Table, path: &[String], variable: &str, value: 
         table = match &mut table.entry(part.clone()).or_insert_with(new).value {
             Value::Table(inner) => inner,
             Value::List(_) => {
-                return Err(Fault::Remark("environment cannot override what is in a list".into()));
+                return Err(Fault::Remark("the environment cannot override what is in a list".into()));
             }
             other => return Err(Fault::found(other.describe(), "a table")),
         };
@@ -105,7 +105,7 @@ impl Value {
         match self {
             Self::Text(text) | Self::Override(text) => quote(text),
             Self::Integer(number) => number.to_string(),
-            Self::Float(number) => number.to_string(),
+            Self::Float(number) => format!("{number:?}"),
             Self::Boolean(value) => value.to_string(),
             Self::Date => "a date or time".into(),
             Self::List(_) => "a list".into(),

@@ -38,9 +38,9 @@ impl Environment {
 }
 
 /// A made-up environment, for tests.
-impl<const N: usize> From<[(&str, &str); N]> for Environment {
-    fn from(variables: [(&str, &str); N]) -> Self {
-        Self(variables.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect())
+impl<N: Into<String>, V: Into<String>> FromIterator<(N, V)> for Environment {
+    fn from_iter<I: IntoIterator<Item = (N, V)>>(variables: I) -> Self {
+        Self(variables.into_iter().map(|(name, value)| (name.into(), value.into())).collect())
     }
 }
 
@@ -69,7 +69,7 @@ mod tests {
 
     #[test]
     fn overrides_carry_the_prefix_with_two_underscores() {
-        let environment = Environment::from([
+        let environment = Environment::from_iter([
             ("USERSIG_GATEWAY_SERVICE_HOST", "10.0.0.1"),
             ("USERSIG_GATEWAY__LISTEN__MAX_CONNECTIONS", "5"),
             ("USERSIG_GATEWAY__listen__admin", "x"),
@@ -82,7 +82,7 @@ mod tests {
 
     #[test]
     fn debug_shows_no_value() {
-        let environment = Environment::from([("LIVE_KEY", "FAKEKEY")]);
+        let environment = Environment::from_iter([("LIVE_KEY", "FAKEKEY")]);
         assert_eq!(format!("{environment:?}"), "{\"LIVE_KEY\"}");
     }
 }

@@ -1,6 +1,7 @@
 //! What is found wrong or doubtful while a configuration is read, and which key an unknown one was meant to be.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -12,6 +13,20 @@ use crate::model::api::edit_distance;
 pub(super) struct Spot {
     pub(super) key: String,
     pub(super) place: Place,
+}
+
+// === impl Spot ===
+
+/// The key's path, with its place where the path alone does not tell: `app[0].name (line 12)`.
+impl fmt::Display for Spot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.key)?;
+        match &self.place {
+            Place::File => Ok(()),
+            Place::Line(line) => write!(f, " (line {line})"),
+            Place::Variable(name) => write!(f, " ({name})"),
+        }
+    }
 }
 
 /// What was found wrong or doubtful so far.
@@ -90,7 +105,7 @@ fn nearest(unknown: &UnknownKey, known: &BTreeSet<String>) -> Option<String> {
         .filter(|path| join(&unknown.parent, &leaf(path)) == **path)
         .map(|path| (edit_distance(&leaf(path), &unknown.key), path))
         .min()
-        .filter(|&(distance, _)| distance <= (unknown.key.chars().count() / 3).clamp(1, 4))
+        .filter(|&(distance, _)| distance <= unknown.key.chars().count().div_ceil(2).min(3))
         .map(|(_, path)| path);
     alike.or_else(|| known.iter().find(|path| leaf(path) == unknown.key)).cloned()
 }

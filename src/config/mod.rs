@@ -17,7 +17,7 @@
 //!     identifier = "administrator"
 //!     secret_key_env = "LIVE_KEY"
 //! "#;
-//! let environment = Environment::from([("LIVE_KEY", "FAKE0123456789")]);
+//! let environment = Environment::from_iter([("LIVE_KEY", "FAKE0123456789")]);
 //! let loaded = config::parse(text, "gateway.toml".as_ref(), &environment).unwrap();
 //! assert_eq!(loaded.settings.live.apps.named("live").unwrap().region.unwrap().name(), "singapore");
 //!

@@ -44,7 +44,12 @@ pub(super) enum Field<T> {
 
 /// A list of words.
 #[derive(Debug)]
-pub(super) struct List<T>(pub(super) Vec<At<T>>);
+pub(super) struct List<T> {
+    /// Those that are right; a problem was told of each other one.
+    pub(super) good: Vec<At<T>>,
+    /// How many are written.
+    pub(super) written: usize,
+}
 
 /// A list of tables, as `[[app]]` is.
 #[derive(Debug)]
@@ -136,19 +141,19 @@ impl<T: Scalar> Entry for Field<List<T>> {
     fn read(value: Option<&Value>, spot: Spot, findings: &mut Findings) -> Self {
         let Some(value) = value else { return Self::Absent };
         let Some(nodes) = elements(value, &spot, "a list", findings) else { return Self::Wrong };
-        let count = nodes.len();
+        let written = nodes.len();
         let read = |(spot, value)| match Field::read(Some(value), spot, findings) {
             Field::Given(at) => Some(at),
             Field::Absent | Field::Wrong => None,
         };
-        let items: Vec<At<T>> = nodes.into_iter().filter_map(read).collect();
-        if items.len() == count { Self::Given(At { value: List(items), spot }) } else { Self::Wrong }
+        let good = nodes.into_iter().filter_map(read).collect();
+        Self::Given(At { value: List { good, written }, spot })
     }
 }
 
 impl<T: Keys> Entry for Field<Tables<T>> {
     fn read(value: Option<&Value>, spot: Spot, findings: &mut Findings) -> Self {
-        let wanted = format!("tables, written [[{}]]", spot.key);
+        let wanted = format!("a list of tables, each written [[{}]]", spot.key);
         let Some(value) = value else { return Self::Absent };
         let Some(nodes) = elements(value, &spot, &wanted, findings) else { return Self::Wrong };
         let mut tables = Vec::new();
@@ -185,7 +190,7 @@ impl<T: Scalar> Entry for Named<T> {
             if matches!(node.place, Place::Variable(_)) {
                 findings.problem(
                     &spot,
-                    Fault::Remark("environment cannot override what has a quoted key".into()),
+                    Fault::Remark("the environment cannot override what has a quoted key".into()),
                 );
             } else if let Field::Given(at) = Field::read(Some(&node.value), spot, findings) {
                 named.push((name.clone(), at));
@@ -209,7 +214,7 @@ fn elements<'a>(
         return Some(nodes.iter().enumerate().map(element).collect());
     }
     let fault = match spot.place {
-        Place::Variable(_) => Fault::Remark("environment cannot override a list".into()),
+        Place::Variable(_) => Fault::Remark("the environment cannot override a list".into()),
         Place::File | Place::Line(_) => Fault::found(value.describe(), wanted),
     };
     findings.problem(spot, fault);

@@ -78,7 +78,7 @@ mod tests {
     use super::*;
 
     fn variable(value: &str) -> Result<Vec<SecretKey>, String> {
-        let environment = Environment::from([("LIVE_KEY", value)]);
+        let environment = Environment::from_iter([("LIVE_KEY", value)]);
         Source::Variable("LIVE_KEY").keys(&environment).map_err(|error| error.to_string())
     }
 

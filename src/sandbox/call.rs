@@ -1,7 +1,7 @@
 //! One call's way: head read, stamped, checked; body read; carried out; answered, or spoilt as a fault asks.
 //!
 //! Everything up to carrying out runs in a task of its own. A server does not notice that its caller hung up, so a
-//! call that was sent is counted and carried out whether anybody waits for the answer or not.
+//! call that was sent whole is counted and carried out whether anybody waits for the answer or not.
 //!
 //! The order in which faults of a call are named is the documentation's: path, body, parameters, UserSig,
 //! administrator, then the ceilings. Parameters and ceilings are decided when the head is read, so a call whose body
@@ -20,7 +20,7 @@ use super::auth::{self, Caller, Query};
 use super::body::{self, AnswerBody};
 use super::codes;
 use super::core::Core;
-use super::faults::{Effect, Fault};
+use super::faults::{Delay, Effect, Fault};
 use super::ledger::Arrival;
 use super::report::{Call, Verdict};
 use super::serve::Connection;
@@ -41,9 +41,14 @@ pub(super) async fn handle(
         return not_post(&core, head);
     }
     let fault = core.faults.take(head.call.api.as_ref());
-    let (shape, url, version) = (head.shape(), head.url.clone(), head.call.version);
-
-    let done = match carry_out_apart(&core, &connection, head, body, fault.clone()).await {
+    let (shape, version) = (head.shape(), head.call.version);
+    let Head { call, query, url } = head;
+    let entry = match fault.transit {
+        Delay::NONE => Entry::Arrived(core.ledger.arrive(call)),
+        slow => Entry::Underway(slow, Box::new(call)),
+    };
+    let request = Taken { entry, query, body, fault: fault.clone() };
+    let done = match carry_out_apart(&core, &connection, request).await {
         Done::Answer(answer) => answer,
         Done::TooLong => {
             let text = body::BadBody::TooLong.to_string();
@@ -61,6 +66,21 @@ pub(super) async fn handle(
     answer::respond(done, &fault.effect, occasion)
 }
 
+/// A request whose head was read.
+struct Taken {
+    entry: Entry,
+    query: Query,
+    body: Incoming,
+    fault: Fault,
+}
+
+/// Whether a call is in the books. Normally it is as soon as its head is read, before any other task has its turn.
+enum Entry {
+    Arrived(Arrival),
+    /// A slow network is played: it arrives after this delay.
+    Underway(Delay, Box<Call>),
+}
+
 /// What became of a call.
 enum Done {
     Answer(Answer),
@@ -70,29 +90,28 @@ enum Done {
 }
 
 /// Carries the call out in a task that goes on when the caller hangs up. So many run at once; more wait their turn.
-async fn carry_out_apart(
-    core: &Arc<Core>,
-    connection: &Arc<Connection>,
-    head: Head,
-    body: Incoming,
-    fault: Fault,
-) -> Done {
-    let Ok(place) = Arc::clone(&core.places).acquire_owned().await else { return Done::Nothing };
+async fn carry_out_apart(core: &Arc<Core>, connection: &Arc<Connection>, request: Taken) -> Done {
+    let Ok(permit) = Arc::clone(&core.calls).acquire_owned().await else { return Done::Nothing };
     let (tell, told) = oneshot::channel();
     let (own_core, connection) = (Arc::clone(core), Arc::clone(connection));
     core.tasks.spawn(async move {
-        let done = carry_out(&own_core, &connection, head, body, &fault).await;
-        drop(place);
+        let done = carry_out(&own_core, &connection, request).await;
+        drop(permit);
         // The caller may be gone: then nobody wants to know.
         _ = tell.send(done);
     });
     told.await.unwrap_or(Done::Nothing)
 }
 
-async fn carry_out(core: &Core, connection: &Connection, head: Head, body: Incoming, fault: &Fault) -> Done {
-    core.wait(fault.transit).await;
-    let Head { call, query, .. } = head;
-    let arrival = core.ledger.arrive(call);
+async fn carry_out(core: &Core, connection: &Connection, request: Taken) -> Done {
+    let Taken { entry, query, body, fault } = request;
+    let arrival = match entry {
+        Entry::Arrived(arrival) => arrival,
+        Entry::Underway(delay, call) => {
+            core.wait(delay).await;
+            core.ledger.arrive(*call)
+        }
+    };
     let caller = auth::check(&query, &core.apps(), core.clock.unix_seconds());
     let caller = caller.and_then(|caller| core.ledger.admit(&arrival).map(|()| caller));
     if fault.effect == Effect::ResetBeforeReading {

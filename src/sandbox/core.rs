@@ -20,8 +20,10 @@ pub(super) struct Core {
     pub(super) ledger: Ledger,
     pub(super) faults: Queue,
     pub(super) tasks: Tasks,
-    /// Held by each call that is being carried out.
-    pub(super) places: Arc<Semaphore>,
+    /// One permit is held by each connection.
+    pub(super) connections: Arc<Semaphore>,
+    /// One permit is held by each call that is being carried out.
+    pub(super) calls: Arc<Semaphore>,
     apps: RwLock<Apps>,
     world: Mutex<World>,
     /// Draws delays and RequestIds; seeded, so that a run can be repeated.
@@ -38,7 +40,8 @@ impl Core {
             ledger,
             faults: Queue::default(),
             tasks: Tasks::new(),
-            places: Arc::new(Semaphore::new(MOST_CALLS)),
+            connections: Arc::new(Semaphore::new(MOST_CONNECTIONS)),
+            calls: Arc::new(Semaphore::new(MOST_CALLS)),
             apps: RwLock::new(apps),
             world: Mutex::default(),
             random: Mutex::new(fastrand::Rng::with_seed(settings.seed)),
@@ -85,5 +88,7 @@ impl Core {
     }
 }
 
+/// The most connections at once; more wait in the kernel's queue.
+pub(super) const MOST_CONNECTIONS: usize = 10_000;
 /// The most calls that are carried out at once; a call that a fault delays is one of them.
-const MOST_CALLS: usize = 20_000;
+pub(super) const MOST_CALLS: usize = 20_000;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::model::api::{ApiName, catalogue};
+use crate::model::api::{ApiName, Entry, catalogue};
 
 /// How many calls a second the sandbox takes before it answers 60007 (one API) or 60011 (the whole app).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,7 +29,7 @@ impl Ceilings {
     /// The ceiling of one API, in calls a second.
     #[must_use]
     pub fn of(&self, api: &ApiName) -> u32 {
-        let documented = || catalogue().find(api).and_then(|entry| entry.per_second());
+        let documented = || catalogue().find(api).and_then(Entry::per_second);
         self.per_api.get(api).copied().or_else(documented).unwrap_or(self.otherwise)
     }
 

@@ -14,7 +14,6 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
 
 use super::body::AnswerBody;
@@ -39,11 +38,9 @@ impl Connection {
     }
 }
 
-/// Accepts connections for ever, each served by a task of its own. Up to [`MOST_CONNECTIONS`] at once; more wait in
-/// the kernel's queue.
+/// Accepts connections for ever, each served by a task of its own, as long as there are permits for them.
 pub(super) async fn accept(core: Arc<Core>, listener: TcpListener, tls: Option<TlsAcceptor>) {
-    let places = Arc::new(Semaphore::new(MOST_CONNECTIONS));
-    while let Ok(place) = Arc::clone(&places).acquire_owned().await {
+    while let Ok(place) = Arc::clone(&core.connections).acquire_owned().await {
         let Ok((tcp, _)) = listener.accept().await else {
             // Out of file descriptors, most likely: give others the time to close some.
             tokio::time::sleep(PAUSE).await;
@@ -129,6 +126,4 @@ async fn respond(
     Ok(response)
 }
 
-/// The most connections at once.
-const MOST_CONNECTIONS: usize = 10_000;
 const PAUSE: Duration = Duration::from_millis(50);

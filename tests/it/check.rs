@@ -1,1 +1,146 @@
-//! (filled by its own change)
+//! `check`, and what a configuration file may and may not say: the examples in `config/` are good, each file in
+//! `tests/data/config/` has exactly the problems that its `.expected` lists.
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests may panic like the tests themselves")]
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use tempfile::TempDir;
+use usersig_gateway::config::{self, Environment};
+
+const KEY: &str = "FAKE0123456789";
+
+fn project() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// The TOML files of a folder of the project, in the order of their names.
+fn toml_files(folder: &str) -> Vec<PathBuf> {
+    let entries = fs::read_dir(project().join(folder)).unwrap();
+    let mut files: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
+    files.retain(|file| file.extension().is_some_and(|extension| extension == "toml"));
+    files.sort();
+    assert!(!files.is_empty(), "{folder}");
+    files
+}
+
+/// A folder with `gateway.toml` and the key that the examples name.
+fn folder(toml: &str) -> TempDir {
+    let folder = TempDir::new().unwrap();
+    fs::write(folder.path().join("gateway.toml"), toml).unwrap();
+    let key = folder.path().join("secrets/live.key");
+    fs::create_dir(key.parent().unwrap()).unwrap();
+    fs::write(&key, KEY).unwrap();
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
+    folder
+}
+
+/// Runs `check` in a folder, with these environment variables only.
+fn check(folder: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_usersig-gateway"));
+    command.current_dir(folder).arg("check").args(arguments).env_clear().envs(environment.iter().copied());
+    command.output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).unwrap()
+}
+
+#[test]
+fn every_example_is_good() {
+    for file in toml_files("config") {
+        let folder = folder(&fs::read_to_string(&file).unwrap());
+        let loaded = config::load(&folder.path().join("gateway.toml"), &Environment::default());
+        let loaded = loaded.unwrap_or_else(|problems| panic!("{}: {problems}", file.display()));
+        assert_eq!(loaded.warnings, [], "{}", file.display());
+        let app = loaded.settings.live.apps.default_app().unwrap();
+        assert_eq!(app.keys[0].expose(), KEY.as_bytes());
+
+        let output = check(folder.path(), &["--config", "gateway.toml"], &[]);
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+        assert_eq!(
+            text(&output.stdout),
+            "app live: SDKAppID 20000001, identifier administrator, 1 key, region singapore: \
+             https://adminapisgp.im.qcloud.com, https://adminapisgp.my-imcloud.com (default)\n\
+             gateway.toml is good\n"
+        );
+        assert_eq!(text(&output.stderr), "");
+    }
+}
+
+#[test]
+fn every_wrong_file_has_the_problems_that_are_expected() {
+    let environment =
+        Environment::from_iter([("LIVE_KEY", KEY), ("EMPTY_KEY", " "), ("SPACED_KEY", "FAKE 0123")]);
+    for file in toml_files("tests/data/config") {
+        let problems = config::load(&file, &environment).expect_err(&file.display().to_string()).to_string();
+        let folder = format!("{}/", file.parent().unwrap().display());
+        let found = problems.replace(&folder, "") + "\n";
+        let expected = fs::read_to_string(file.with_extension("expected")).unwrap_or_default();
+        assert_eq!(found, expected, "{}", file.display());
+    }
+}
+
+#[test]
+fn check_tells_every_problem_and_exits_with_2() {
+    let folder = folder(
+        "[listen]\nworker = 2\n[limits]\nbody_timeout = \"5 parsecs\"\n[upstream]\ntotal_timeout = \"1s\"\n",
+    );
+    let output =
+        check(folder.path(), &["--config", "gateway.toml"], &[("USERSIG_GATEWAY__LOG__LEVEL", "loud")]);
+    assert_eq!(output.status.code(), Some(2));
+    assert_eq!(text(&output.stdout), "");
+    assert_eq!(
+        text(&output.stderr),
+        "gateway.toml: app: missing, wanted at least one [[app]]\n\
+         gateway.toml:2: listen.worker: unknown key, did you mean listen.workers?\n\
+         gateway.toml:4: limits.body_timeout: found \"5 parsecs\", wanted a duration such as \"250ms\", \"3s\" or \
+         \"24h\" (units ms, s, m, h, d)\n\
+         gateway.toml:6: upstream.total_timeout: found \"1s\", wanted at least upstream.request_timeout (\"10s\", the \
+         default)\n\
+         USERSIG_GATEWAY__LOG__LEVEL: log.level: found \"loud\", wanted one of \"error\", \"warn\", \"info\", \
+         \"debug\", \"trace\"\n\
+         gateway.toml: 5 problems\n"
+    );
+}
+
+#[test]
+fn the_default_configuration_stands_in_config() {
+    let folder = folder(&fs::read_to_string(project().join("config/minimal.toml")).unwrap());
+    let outer = TempDir::new().unwrap();
+    let output = check(outer.path(), &[], &[]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).starts_with("neither config/gateway.toml nor "), "{output:?}");
+
+    fs::rename(folder.path(), outer.path().join("config")).unwrap();
+    let output = check(outer.path(), &[], &[]);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    assert!(text(&output.stdout).ends_with("config/gateway.toml is good\n"), "{output:?}");
+}
+
+#[test]
+fn a_key_file_that_everybody_may_read_is_a_warning() {
+    let folder = folder(&fs::read_to_string(project().join("config/minimal.toml")).unwrap());
+    let key = folder.path().join("secrets/live.key");
+    fs::set_permissions(key, fs::Permissions::from_mode(0o644)).unwrap();
+    let output = check(folder.path(), &["--config", "gateway.toml"], &[]);
+    assert_eq!(output.status.code(), Some(0));
+    let warning = "\nwarning: gateway.toml:7: app[0].secret_key_file: every user of this machine may read \"secrets/live.key\"";
+    assert!(text(&output.stdout).contains(warning), "{output:?}");
+    assert!(!text(&output.stdout).contains(KEY));
+}
+
+#[test]
+fn a_file_that_is_no_text_is_told_as_such() {
+    let folder = TempDir::new().unwrap();
+    fs::write(folder.path().join("gateway.toml"), b"a = \"\xff\"").unwrap();
+    let output = check(folder.path(), &["--config", "gateway.toml"], &[]);
+    assert_eq!(output.status.code(), Some(2));
+    assert_eq!(text(&output.stderr), "gateway.toml: this is no TOML: not UTF-8\ngateway.toml: 1 problem\n");
+    let output = check(folder.path(), &["--config", "nowhere.toml"], &[]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).starts_with("nowhere.toml: cannot be read: "), "{output:?}");
+}

@@ -5,7 +5,7 @@ use rustls::pki_types::CertificateDer;
 use super::Context;
 use super::listen::leads_back;
 use crate::config::findings::{Findings, Spot};
-use crate::config::problem::{Fault, Place};
+use crate::config::problem::{Fault, Place, quote};
 use crate::config::reader::{At, Field, List, Tables};
 use crate::config::secret::Source;
 use crate::config::settings::Boot;
@@ -28,12 +28,12 @@ pub(super) fn resolve(written: &Field<Tables<file::App>>, boot: &Boot, context: 
         let spot = Spot { key: "app".into(), place: Place::File };
         context.findings.problem(&spot, Fault::Missing { wanted: "at least one [[app]]".into() });
     }
-    refuse_twins(written, |app| app.name.given(), "another name than", context.findings);
-    refuse_twins(written, |app| app.sdkappid.given(), "another SDKAppID than", context.findings);
+    refuse_twins(written, |app| app.name.given(), "the same name as", context.findings);
+    refuse_twins(written, |app| app.sdkappid.given(), "the same number as", context.findings);
     refuse_twins(
         written,
         |app| app.default.given().filter(|at| at.value),
-        "one default only, which is",
+        "a second default beside",
         context.findings,
     );
     for at in written {
@@ -46,22 +46,17 @@ pub(super) fn resolve(written: &Field<Tables<file::App>>, boot: &Boot, context: 
 }
 
 /// Tells every value that an earlier app has already.
-fn refuse_twins<T: PartialEq + ToString>(
+fn refuse_twins<T: PartialEq>(
     apps: &[At<file::App>],
     field: impl Fn(&file::App) -> Option<&At<T>>,
-    wanted: &str,
+    relation: &str,
     findings: &mut Findings,
 ) {
     for (index, app) in apps.iter().enumerate() {
         let Some(mine) = field(&app.value) else { continue };
         let mut earlier = apps[..index].iter().filter_map(|app| field(&app.value));
         if let Some(first) = earlier.find(|first| first.value == mine.value) {
-            let line = match &first.spot.place {
-                Place::Line(line) => format!(" on line {line}"),
-                Place::File | Place::Variable(_) => String::new(),
-            };
-            let wanted = format!("{wanted} {}{line}", first.spot.key);
-            findings.problem(&mine.spot, Fault::found(mine.value.to_string(), wanted));
+            findings.problem(&mine.spot, Fault::Remark(format!("{relation} {}", first.spot)));
         }
     }
 }
@@ -131,7 +126,7 @@ fn place(
             let fault = Fault::found("both region and endpoints", "one of them");
             context.findings.problem(&endpoints.spot, fault);
         }
-        let endpoints = private_endpoints(endpoints, boot, context.findings)?;
+        let endpoints = private_endpoints(endpoints, boot, context.findings);
         return Some((None, Endpoints::private(endpoints)));
     }
     if let (Field::Given(ca_file), Field::Absent) = (&app.ca_file, &app.endpoints) {
@@ -159,19 +154,13 @@ fn place(
     app.endpoints.is_absent().then(|| (Some(region), Endpoints::of_region(region)))
 }
 
-/// Endpoints that lead to somebody else, each named once.
-fn private_endpoints(
-    list: &At<List<Endpoint>>,
-    boot: &Boot,
-    findings: &mut Findings,
-) -> Option<Vec<Endpoint>> {
-    let endpoints = &list.value.0;
-    if endpoints.is_empty() {
+/// The endpoints, after telling those that lead back to this gateway or are named twice.
+fn private_endpoints(list: &At<List<Endpoint>>, boot: &Boot, findings: &mut Findings) -> Vec<Endpoint> {
+    let endpoints = &list.value.good;
+    if list.value.written == 0 {
         let fault = Fault::found("an empty list", "at least one endpoint, or region instead");
         findings.problem(&list.spot, fault);
-        return None;
     }
-    let mut good = true;
     for (index, at) in endpoints.iter().enumerate() {
         let wanted = if leads_back(&at.value, boot) {
             "an endpoint that is not this gateway's own listener"
@@ -180,10 +169,9 @@ fn private_endpoints(
         } else {
             continue;
         };
-        findings.problem(&at.spot, Fault::found(format!("\"{}\"", at.value), wanted));
-        good = false;
+        findings.problem(&at.spot, Fault::found(quote(&at.value.to_string()), wanted));
     }
-    good.then(|| endpoints.iter().map(|at| at.value.clone()).collect())
+    endpoints.iter().map(|at| at.value.clone()).collect()
 }
 
 fn extra_roots(app: &file::App, context: &mut Context<'_>) -> Option<Vec<CertificateDer<'static>>> {

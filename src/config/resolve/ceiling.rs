@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::config::file::CeilingTable;
 use crate::config::findings::Findings;
-use crate::config::problem::{Fault, Place, quote};
+use crate::config::problem::{Fault, quote};
 use crate::config::reader::{At, Named};
 use crate::config::words::{Ceiling, Mode};
 use crate::gateway::admission::{self, ApiCeiling, Settings};
@@ -42,12 +42,7 @@ fn ceilings(named: &Named<Ceiling>, findings: &mut Findings) -> HashMap<ApiName,
             continue;
         };
         if let Some(first) = first.get(&name) {
-            let line = if let Place::Line(line) = first.spot.place {
-                format!(" (line {line})")
-            } else {
-                String::new()
-            };
-            findings.problem(&at.spot, Fault::Remark(format!("the same API as {}{line}", first.spot.key)));
+            findings.problem(&at.spot, Fault::Remark(format!("the same API as {}", first.spot)));
             continue;
         }
         if catalogue().find(&name).is_none() {

@@ -1,6 +1,6 @@
 //! `[listen]`: addresses that do not collide, threads, counts, TLS.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::num::NonZeroUsize;
 
 use super::Context;
@@ -34,34 +34,31 @@ pub(super) fn resolve(listen: &Listen, context: &mut Context<'_>) -> Boot {
 /// told without a look-up.
 pub(super) fn leads_back(endpoint: &Endpoint, boot: &Boot) -> bool {
     let reaches = |listener: &ListenAddress| match listener {
-        ListenAddress::Tcp(address) if address.port() == endpoint.port() && address.port() != 0 => {
-            match endpoint.host().parse::<IpAddr>() {
-                Ok(host) if host.is_unspecified() => true,
-                Ok(host) => {
-                    host.to_canonical() == address.ip().to_canonical() || hears_loopback(*address, host)
-                }
-                Err(_) => {
-                    endpoint.host() == "localhost"
-                        && (address.ip().is_loopback() || address.ip().is_unspecified())
-                }
+        ListenAddress::Tcp(address) if address.port() == endpoint.port() => {
+            let ip = address.ip().to_canonical();
+            match endpoint.host().parse::<IpAddr>().map(|host| host.to_canonical()) {
+                Ok(host) if host.is_loopback() => hears(ip, host),
+                Ok(host) => host == ip || host.is_unspecified(),
+                Err(_) => endpoint.host() == "localhost" && (ip.is_loopback() || ip.is_unspecified()),
             }
         }
-        _ => false,
+        ListenAddress::Tcp(_) | ListenAddress::Unix(_) => false,
     };
     reaches(&boot.gateway) || reaches(&boot.admin)
 }
 
-fn hears_loopback(listener: SocketAddr, host: IpAddr) -> bool {
-    listener.ip().is_unspecified() && host.to_canonical().is_loopback()
+/// Whether a socket that listens on `ip` takes connections to `host`. One on `[::]` takes IPv4, too.
+fn hears(ip: IpAddr, host: IpAddr) -> bool {
+    ip == host || (ip.is_unspecified() && (ip.is_ipv6() || host.is_ipv4()))
 }
 
 fn refuse_one_address_for_both(listen: &Listen, boot: &Boot, context: &mut Context<'_>) {
     let collide = match (&boot.gateway, &boot.admin) {
         (ListenAddress::Unix(gateway), ListenAddress::Unix(admin)) => gateway == admin,
         (ListenAddress::Tcp(gateway), ListenAddress::Tcp(admin)) => {
-            let one_ip =
-                gateway.ip() == admin.ip() || gateway.ip().is_unspecified() || admin.ip().is_unspecified();
-            gateway.port() == admin.port() && gateway.port() != 0 && one_ip
+            let (ip, other) = (gateway.ip().to_canonical(), admin.ip().to_canonical());
+            let one_port = gateway.port() == admin.port() && gateway.port() != 0;
+            one_port && (hears(ip, other) || hears(other, ip))
         }
         _ => false,
     };
@@ -118,8 +115,9 @@ fn server_tls(tls: &At<ListenTls>, context: &mut Context<'_>) -> Option<ServerTl
         Some(key)
     });
     let client_roots = match &files.client_ca_file {
-        Field::Given(at) => Some(context.read(at, pem::roots)?),
-        Field::Absent | Field::Wrong => None,
+        Field::Given(at) => context.read(at, pem::roots).map(Some),
+        Field::Absent => Some(None),
+        Field::Wrong => None,
     };
     let (chain, key) = (chain?, key?);
     if let Err(error) = pem::belong_together(&chain, &key) {
@@ -127,17 +125,24 @@ fn server_tls(tls: &At<ListenTls>, context: &mut Context<'_>) -> Option<ServerTl
         context.findings.problem(spot, Fault::Remark(text));
         return None;
     }
-    Some(ServerTls { chain, key: key.into(), client_roots })
+    Some(ServerTls { chain, key: key.into(), client_roots: client_roots? })
 }
 
 // === impl Context ===
 
 impl Context<'_> {
     /// The address, a socket's relative path from the configuration's folder.
-    fn address(&self, field: &Field<ListenAddress>, default: ListenAddress) -> ListenAddress {
-        match field.or(default) {
-            ListenAddress::Unix(path) => ListenAddress::Unix(self.folder.join(path)),
-            tcp @ ListenAddress::Tcp(_) => tcp,
+    fn address(&mut self, field: &Field<ListenAddress>, default: ListenAddress) -> ListenAddress {
+        let ListenAddress::Unix(path) = field.or(default.clone()) else { return field.or(default) };
+        let path = self.folder.join(path);
+        let length = path.as_os_str().len();
+        if let (Some(at), true) = (field.given(), length > LONGEST_SOCKET_PATH) {
+            let wanted = format!("at most {LONGEST_SOCKET_PATH}, its folder's path included");
+            self.findings.problem(&at.spot, Fault::found(format!("a path of {length} bytes"), wanted));
         }
+        ListenAddress::Unix(path)
     }
 }
+
+/// In bytes: the kernel's `sockaddr_un` holds 108, the last of them 0 (unix(7)).
+const LONGEST_SOCKET_PATH: usize = 107;

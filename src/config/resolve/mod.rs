@@ -55,7 +55,7 @@ pub(super) fn resolve(
             audit: file.log.audit.or(default.audit),
         },
     };
-    warn_of_cut_waits(file, &live, context.findings);
+    warn_of_long_waits(file, &live, context.findings);
     Settings { boot, live }
 }
 
@@ -133,7 +133,7 @@ fn upstream(upstream: &Upstream, findings: &mut Findings) -> forward::Settings {
 }
 
 /// Waiting is part of a call's total time: a longer wait is cut off, which is allowed and probably not meant.
-fn warn_of_cut_waits(file: &File, live: &gateway::Settings, findings: &mut Findings) {
+fn warn_of_long_waits(file: &File, live: &gateway::Settings, findings: &mut Findings) {
     let (wait, total) = (live.ceiling.max_wait, live.upstream.total_timeout);
     let spot = file.ceiling.max_wait.given().map(|at| &at.spot);
     let spot = spot.or(file.upstream.total_timeout.given().map(|at| &at.spot));
@@ -141,7 +141,7 @@ fn warn_of_cut_waits(file: &File, live: &gateway::Settings, findings: &mut Findi
         && wait >= total
     {
         let (wait, total) = (written(wait), written(total));
-        let text = format!("ceiling.max_wait ({wait}) is cut off at upstream.total_timeout ({total})");
+        let text = format!("ceiling.max_wait ({wait}) leaves nothing of upstream.total_timeout ({total})");
         findings.warning(spot, text);
     }
 }
