@@ -31,7 +31,7 @@ struct Wish {
     /// The account to sign for [default: the app's identifier]
     #[arg(long, value_name = "ID")]
     user: Option<Identifier>,
-    /// For how long it is valid, in whole seconds at least
+    /// For how long it is valid, such as 90s, 30m or 24h
     #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = whole_seconds)]
     ttl: Duration,
 }

@@ -22,8 +22,8 @@ use crate::model::secret::SecretKey;
 pub struct Credentials {
     /// What a reload replaces, in one move.
     pub(super) live: ArcSwap<Live>,
-    /// Signings under way and just done, by the generation that they follow: whoever asks for the same one waits for it.
-    /// The UserSig itself goes into its slot and nowhere else, so that it is wiped once it is replaced.
+    /// Signings under way, by the generation that they follow: whoever asks for the same one waits for it. The UserSig
+    /// itself goes into its slot and nowhere else, so that it is wiped once it is replaced.
     signing: Cache<u64, ()>,
     /// The last generation given out, over all slots.
     generations: AtomicU64,
@@ -69,8 +69,7 @@ pub(super) struct State {
     pub(super) usersig: Option<Arc<UserSig>>,
 }
 
-/// So many signings are remembered as done, for those who saw the slot before and ask after. Forgetting one costs
-/// another look at the slot.
+/// The most signings that may have just ended and not be forgotten yet.
 const JUST_SIGNED: u64 = 1024;
 
 // === impl Credentials ===
@@ -165,6 +164,8 @@ impl Credentials {
     /// Signs for a slot, one at a time, unless that was done since its generation was `seen`.
     pub(super) async fn sign_after(&self, slot: &Slot, seen: u64) -> Result<(), CannotSign> {
         let signed = self.signing.try_get_with(seen, self.sign_into(slot, seen)).await;
+        // Who comes later sees by the slot that it was done.
+        self.signing.invalidate(&seen).await;
         signed.map_err(|error| CannotSign::clone(&error))
     }
 

@@ -82,9 +82,9 @@ fn renew_at(lifetime: Lifetime, renew_before: Duration, phase: f64) -> u64 {
     let before = renew_before.as_secs();
     let span = before.min(life.saturating_sub(before)) / 4;
     let earlier = Duration::from_secs(span).mul_f64(phase.clamp(0.0, 1.0)).as_secs();
-    // Never so late that a call finds it unusable before the next look, and never in the second of its signing.
+    // Never so late that a call finds it unusable before the next look.
     let ahead = (before + earlier).max(2 * margin(life));
-    lifetime.expires_at.saturating_sub(ahead).max(lifetime.signed_at.saturating_add(1))
+    lifetime.expires_at.saturating_sub(ahead)
 }
 
 fn look_every(settings: &Settings) -> Duration {
