@@ -87,8 +87,19 @@ enum State {
         unit: u16,
     },
     Number(Number),
-    /// Inside `true`, `false` or `null`: what is to come of it.
-    Word(&'static [u8]),
+    /// Inside a word: how many of its bytes are to come.
+    Word {
+        word: Word,
+        to_come: u8,
+    },
+}
+
+/// One of the three values that are words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Word {
+    True,
+    False,
+    Null,
 }
 
 /// What of a number was read last.
@@ -128,7 +139,7 @@ impl Grammar {
                 State::Number(number) => self.number(number, bytes, at, members)?,
                 State::Escape => self.escape(bytes[at], at, members)?,
                 State::Unicode { to_come, unit } => self.unicode(to_come, unit, bytes[at], at, members)?,
-                State::Word(to_come) => self.word(to_come, bytes[at], at)?,
+                State::Word { word, to_come } => self.word(word, to_come, bytes, at)?,
                 _ => self.structure(bytes, at, members)?,
             };
         }
@@ -155,31 +166,41 @@ impl Grammar {
     /// White space and what holds values together, up to the first byte of a string, a number or a word.
     #[inline]
     fn structure(&mut self, bytes: &[u8], from: usize, members: &mut impl Members) -> Result<usize, Broken> {
-        for (at, &byte) in bytes.iter().enumerate().skip(from) {
-            match (self.state, byte) {
-                (_, b' ' | b'\n' | b'\r' | b'\t') => {}
+        let mut state = self.state;
+        let mut at = from;
+        while let Some(&byte) = bytes.get(at) {
+            if matches!(byte, b' ' | b'\n' | b'\r' | b'\t') {
+                at += 1;
+                continue;
+            }
+            state = match (state, byte) {
                 (State::After, b',') if self.depth > 0 => {
-                    self.state = if self.in_object() { State::Name } else { State::Value };
+                    if self.in_object() {
+                        State::Name
+                    } else {
+                        State::Value
+                    }
                 }
                 (State::Name | State::FirstName, b'"') => {
                     self.name_begins(members);
                     return Ok(at + 1);
                 }
-                (State::Colon, b':') => self.state = State::Value,
+                (State::Colon, b':') => State::Value,
                 (State::After | State::FirstName, b'}') if self.depth > 0 && self.in_object() => self.close(),
                 (State::After | State::FirstElement, b']') if self.depth > 0 && !self.in_object() => {
                     self.close()
                 }
+                (State::Value | State::FirstElement, b'{' | b'[') => self.open(byte == b'{', at, members)?,
                 (State::Value | State::FirstElement, _) => {
                     self.value_begins(byte, at, members)?;
-                    if !matches!(self.state, State::FirstName | State::FirstElement) {
-                        return Ok(at + 1);
-                    }
+                    return Ok(at + 1);
                 }
                 _ => return Err(Broken::At(at)),
-            }
+            };
+            at += 1;
         }
-        Ok(bytes.len())
+        self.state = state;
+        Ok(at)
     }
 
     #[inline]
@@ -192,7 +213,7 @@ impl Grammar {
         }
     }
 
-    /// The first byte of a value.
+    /// The first byte of a value that is no container.
     #[inline]
     fn value_begins(&mut self, byte: u8, at: usize, members: &mut impl Members) -> Result<(), Broken> {
         let (state, kind) = match byte {
@@ -200,20 +221,15 @@ impl Grammar {
             b'-' => (State::Number(Number::Minus), Kind::Number),
             b'0' => (State::Number(Number::Zero), Kind::Number),
             b'1'..=b'9' => (State::Number(Number::Integer), Kind::Number),
-            b'{' => (State::FirstName, Kind::Other),
-            b'[' => (State::FirstElement, Kind::Other),
-            b't' => (State::Word(b"rue"), Kind::Other),
-            b'f' => (State::Word(b"alse"), Kind::Other),
-            b'n' => (State::Word(b"ull"), Kind::Other),
+            b't' => (State::Word { word: Word::True, to_come: 3 }, Kind::Other),
+            b'f' => (State::Word { word: Word::False, to_come: 4 }, Kind::Other),
+            b'n' => (State::Word { word: Word::Null, to_come: 3 }, Kind::Other),
             _ => return Err(Broken::At(at)),
         };
         self.in_name = false;
         self.reported = self.at_top() && members.value_begins(kind);
         if self.reported && kind == Kind::Number {
             members.value(Piece::Plain(&[byte]));
-        }
-        if matches!(state, State::FirstName | State::FirstElement) {
-            self.open(byte == b'{', at)?;
         }
         self.state = state;
         Ok(())
@@ -228,23 +244,22 @@ impl Grammar {
         }
         match bytes.get(at) {
             None => {}
-            Some(b'"') => self.text_ends(members),
+            Some(b'"') if self.in_name => {
+                // Nearly always the colon comes at once.
+                let colon = bytes.get(at + 1) == Some(&b':');
+                self.state = if colon { State::Value } else { State::Colon };
+                return Ok(at + 1 + usize::from(colon));
+            }
+            Some(b'"') => {
+                self.state = State::After;
+                if self.reported {
+                    members.value_ends();
+                }
+            }
             Some(b'\\') => self.state = State::Escape,
             Some(_) => return Err(Broken::At(at)), // a control character must be escaped
         }
         Ok(at + 1)
-    }
-
-    #[inline]
-    fn text_ends(&mut self, members: &mut impl Members) {
-        if self.in_name {
-            self.state = State::Colon;
-        } else {
-            self.state = State::After;
-            if self.reported {
-                members.value_ends();
-            }
-        }
     }
 
     fn escape(&mut self, byte: u8, at: usize, members: &mut impl Members) -> Result<usize, Broken> {
@@ -329,14 +344,23 @@ impl Grammar {
         Ok(at)
     }
 
+    /// The rest of a word, which nearly always is there in one piece.
     #[inline]
-    fn word(&mut self, to_come: &'static [u8], byte: u8, at: usize) -> Result<usize, Broken> {
-        match to_come.split_first() {
-            Some((&next, to_come)) if next == byte => {
-                self.state = if to_come.is_empty() { State::After } else { State::Word(to_come) };
-                Ok(at + 1)
+    fn word(&mut self, word: Word, to_come: u8, bytes: &[u8], at: usize) -> Result<usize, Broken> {
+        let spelt = word.spelt();
+        let rest = &spelt[spelt.len() - usize::from(to_come)..];
+        let piece = &bytes[at..];
+        if piece.starts_with(rest) {
+            self.state = State::After;
+            return Ok(at + rest.len());
+        }
+        match piece.iter().zip(rest).position(|(found, expected)| found != expected) {
+            Some(wrong) => Err(Broken::At(at + wrong)),
+            None => {
+                let to_come = rest.len() - piece.len();
+                self.state = State::Word { word, to_come: to_come as u8 };
+                Ok(bytes.len())
             }
-            _ => Err(Broken::At(at)),
         }
     }
 
@@ -349,23 +373,26 @@ impl Grammar {
     }
 
     #[inline]
-    fn open(&mut self, object: bool, at: usize) -> Result<(), Broken> {
+    fn open(&mut self, object: bool, at: usize, members: &mut impl Members) -> Result<State, Broken> {
         if self.depth == MAX_DEPTH {
             return Err(Broken::TooDeep(at));
         }
         if self.depth == 0 {
             self.root_is_object = object;
         }
+        if self.at_top() {
+            members.value_begins(Kind::Other);
+        }
         self.depth += 1;
         self.open = self.open << 1 | u128::from(object);
-        Ok(())
+        Ok(if object { State::FirstName } else { State::FirstElement })
     }
 
     #[inline]
-    fn close(&mut self) {
+    fn close(&mut self) -> State {
         self.depth -= 1;
         self.open >>= 1;
-        self.state = State::After;
+        State::After
     }
 
     #[inline]
@@ -377,5 +404,17 @@ impl Grammar {
     #[inline]
     fn at_top(&self) -> bool {
         self.depth == 1 && self.in_object()
+    }
+}
+
+// === impl Word ===
+
+impl Word {
+    fn spelt(self) -> &'static [u8] {
+        match self {
+            Self::True => b"true",
+            Self::False => b"false",
+            Self::Null => b"null",
+        }
     }
 }
