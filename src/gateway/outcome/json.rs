@@ -4,6 +4,7 @@
 //! for speed where bytes are many: inside strings it takes eight at a time.
 
 use super::swar;
+use super::token::{Number, Step, Word};
 
 /// Takes note of the members of the outermost object. What lies deeper is checked and not reported.
 pub(super) trait Members {
@@ -87,33 +88,8 @@ enum State {
         unit: u16,
     },
     Number(Number),
-    /// Inside a word: how many of its bytes are to come.
-    Word {
-        word: Word,
-        to_come: u8,
-    },
-}
-
-/// One of the three values that are words.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Word {
-    True,
-    False,
-    Null,
-}
-
-/// What of a number was read last.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Number {
-    Minus,
-    /// A zero in front, behind which no digit may stand.
-    Zero,
-    Integer,
-    Point,
-    Fraction,
-    E,
-    Sign,
-    Exponent,
+    /// Inside `true`, `false` or `null`.
+    Word(Word),
 }
 
 // === impl Grammar ===
@@ -139,7 +115,7 @@ impl Grammar {
                 State::Number(number) => self.number(number, bytes, at, members)?,
                 State::Escape => self.escape(bytes[at], at, members)?,
                 State::Unicode { to_come, unit } => self.unicode(to_come, unit, bytes[at], at, members)?,
-                State::Word { word, to_come } => self.word(word, to_come, bytes, at)?,
+                State::Word(word) => self.word(word, bytes, at)?,
                 _ => self.structure(bytes, at, members)?,
             };
         }
@@ -153,9 +129,12 @@ impl Grammar {
 
     /// Whether the text may end here.
     pub(super) fn is_complete(&self) -> bool {
-        use Number::{Exponent, Fraction, Integer, Zero};
-        self.depth == 0
-            && matches!(self.state, State::After | State::Number(Zero | Integer | Fraction | Exponent))
+        let value_is_complete = match self.state {
+            State::After => true,
+            State::Number(number) => number.is_complete(),
+            _ => false,
+        };
+        self.depth == 0 && value_is_complete
     }
 
     /// Whether the outermost value is an object.
@@ -166,40 +145,31 @@ impl Grammar {
     /// White space and what holds values together, up to the first byte of a string, a number or a word.
     #[inline]
     fn structure(&mut self, bytes: &[u8], from: usize, members: &mut impl Members) -> Result<usize, Broken> {
-        let mut state = self.state;
         let mut at = from;
         while let Some(&byte) = bytes.get(at) {
-            if matches!(byte, b' ' | b'\n' | b'\r' | b'\t') {
-                at += 1;
-                continue;
-            }
-            state = match (state, byte) {
+            match (self.state, byte) {
+                (_, b' ' | b'\n' | b'\r' | b'\t') => {}
                 (State::After, b',') if self.depth > 0 => {
-                    if self.in_object() {
-                        State::Name
-                    } else {
-                        State::Value
-                    }
+                    self.state = if self.in_object() { State::Name } else { State::Value };
                 }
                 (State::Name | State::FirstName, b'"') => {
                     self.name_begins(members);
                     return Ok(at + 1);
                 }
-                (State::Colon, b':') => State::Value,
+                (State::Colon, b':') => self.state = State::Value,
                 (State::After | State::FirstName, b'}') if self.depth > 0 && self.in_object() => self.close(),
                 (State::After | State::FirstElement, b']') if self.depth > 0 && !self.in_object() => {
                     self.close()
                 }
                 (State::Value | State::FirstElement, b'{' | b'[') => self.open(byte == b'{', at, members)?,
                 (State::Value | State::FirstElement, _) => {
-                    self.value_begins(byte, at, members)?;
+                    self.value_begins(byte, members).ok_or(Broken::At(at))?;
                     return Ok(at + 1);
                 }
                 _ => return Err(Broken::At(at)),
-            };
+            }
             at += 1;
         }
-        self.state = state;
         Ok(at)
     }
 
@@ -213,26 +183,23 @@ impl Grammar {
         }
     }
 
-    /// The first byte of a value that is no container.
+    /// The first byte of a value that is no container, unless it is none.
     #[inline]
-    fn value_begins(&mut self, byte: u8, at: usize, members: &mut impl Members) -> Result<(), Broken> {
-        let (state, kind) = match byte {
-            b'"' => (State::Text, Kind::Text),
-            b'-' => (State::Number(Number::Minus), Kind::Number),
-            b'0' => (State::Number(Number::Zero), Kind::Number),
-            b'1'..=b'9' => (State::Number(Number::Integer), Kind::Number),
-            b't' => (State::Word { word: Word::True, to_come: 3 }, Kind::Other),
-            b'f' => (State::Word { word: Word::False, to_come: 4 }, Kind::Other),
-            b'n' => (State::Word { word: Word::Null, to_come: 3 }, Kind::Other),
-            _ => return Err(Broken::At(at)),
+    fn value_begins(&mut self, byte: u8, members: &mut impl Members) -> Option<()> {
+        let (state, kind) = if byte == b'"' {
+            (State::Text, Kind::Text)
+        } else if let Some(number) = Number::first(byte) {
+            (State::Number(number), Kind::Number)
+        } else {
+            (State::Word(Word::first(byte)?), Kind::Other)
         };
+        self.state = state;
         self.in_name = false;
         self.reported = self.at_top() && members.value_begins(kind);
         if self.reported && kind == Kind::Number {
             members.value(Piece::Plain(&[byte]));
         }
-        self.state = state;
-        Ok(())
+        Some(())
     }
 
     /// The inside of a string, up to its end or to an escape.
@@ -316,16 +283,9 @@ impl Grammar {
     ) -> Result<usize, Broken> {
         let mut at = from;
         while let Some(&byte) = bytes.get(at) {
-            use Number::{E, Exponent, Fraction, Integer, Minus, Point, Sign, Zero};
-            number = match (number, byte) {
-                (Integer, b'0'..=b'9') | (Minus, b'1'..=b'9') => Integer,
-                (Minus, b'0') => Zero,
-                (Zero | Integer, b'.') => Point,
-                (Point | Fraction, b'0'..=b'9') => Fraction,
-                (Zero | Integer | Fraction, b'e' | b'E') => E,
-                (E, b'+' | b'-') => Sign,
-                (E | Sign | Exponent, b'0'..=b'9') => Exponent,
-                (Zero | Integer | Fraction | Exponent, _) => {
+            match number.step(byte) {
+                Step::On(next) => number = next,
+                Step::Ended => {
                     self.state = State::After;
                     if self.reported {
                         members.value(Piece::Plain(&bytes[from..at]));
@@ -333,8 +293,8 @@ impl Grammar {
                     }
                     return Ok(at);
                 }
-                _ => return Err(Broken::At(at)),
-            };
+                Step::Broken => return Err(Broken::At(at)),
+            }
             at += 1;
         }
         self.state = State::Number(number);
@@ -346,22 +306,17 @@ impl Grammar {
 
     /// The rest of a word, which nearly always is there in one piece.
     #[inline]
-    fn word(&mut self, word: Word, to_come: u8, bytes: &[u8], at: usize) -> Result<usize, Broken> {
-        let spelt = word.spelt();
-        let rest = &spelt[spelt.len() - usize::from(to_come)..];
-        let piece = &bytes[at..];
-        if piece.starts_with(rest) {
+    fn word(&mut self, word: Word, bytes: &[u8], at: usize) -> Result<usize, Broken> {
+        let rest = word.rest();
+        if bytes[at..].starts_with(rest) {
             self.state = State::After;
             return Ok(at + rest.len());
         }
-        match piece.iter().zip(rest).position(|(found, expected)| found != expected) {
-            Some(wrong) => Err(Broken::At(at + wrong)),
-            None => {
-                let to_come = rest.len() - piece.len();
-                self.state = State::Word { word, to_come: to_come as u8 };
-                Ok(bytes.len())
-            }
+        if bytes[at] != rest[0] {
+            return Err(Broken::At(at));
         }
+        self.state = State::Word(word.on());
+        Ok(at + 1)
     }
 
     fn report(&self, piece: Piece<'_>, members: &mut impl Members) {
@@ -373,7 +328,7 @@ impl Grammar {
     }
 
     #[inline]
-    fn open(&mut self, object: bool, at: usize, members: &mut impl Members) -> Result<State, Broken> {
+    fn open(&mut self, object: bool, at: usize, members: &mut impl Members) -> Result<(), Broken> {
         if self.depth == MAX_DEPTH {
             return Err(Broken::TooDeep(at));
         }
@@ -385,14 +340,15 @@ impl Grammar {
         }
         self.depth += 1;
         self.open = self.open << 1 | u128::from(object);
-        Ok(if object { State::FirstName } else { State::FirstElement })
+        self.state = if object { State::FirstName } else { State::FirstElement };
+        Ok(())
     }
 
     #[inline]
-    fn close(&mut self) -> State {
+    fn close(&mut self) {
         self.depth -= 1;
         self.open >>= 1;
-        State::After
+        self.state = State::After;
     }
 
     #[inline]
@@ -404,17 +360,5 @@ impl Grammar {
     #[inline]
     fn at_top(&self) -> bool {
         self.depth == 1 && self.in_object()
-    }
-}
-
-// === impl Word ===
-
-impl Word {
-    fn spelt(self) -> &'static [u8] {
-        match self {
-            Self::True => b"true",
-            Self::False => b"false",
-            Self::Null => b"null",
-        }
     }
 }

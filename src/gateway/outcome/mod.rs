@@ -12,6 +12,7 @@ mod json;
 mod mask;
 mod scanner;
 mod swar;
+mod token;
 mod utf8;
 
 pub use mask::Masker;
