@@ -149,18 +149,15 @@ impl Grammar {
         while let Some(&byte) = bytes.get(at) {
             match (self.state, byte) {
                 (_, b' ' | b'\n' | b'\r' | b'\t') => {}
-                (State::After, b',') if self.depth > 0 => {
-                    self.state = if self.in_object() { State::Name } else { State::Value };
-                }
+                (State::After, b',') if self.in_object() => self.state = State::Name,
+                (State::After, b',') if self.in_array() => self.state = State::Value,
                 (State::Name | State::FirstName, b'"') => {
                     self.name_begins(members);
                     return Ok(at + 1);
                 }
                 (State::Colon, b':') => self.state = State::Value,
-                (State::After | State::FirstName, b'}') if self.depth > 0 && self.in_object() => self.close(),
-                (State::After | State::FirstElement, b']') if self.depth > 0 && !self.in_object() => {
-                    self.close()
-                }
+                (State::After | State::FirstName, b'}') if self.in_object() => self.close(),
+                (State::After | State::FirstElement, b']') if self.in_array() => self.close(),
                 (State::Value | State::FirstElement, b'{' | b'[') => self.open(byte == b'{', at, members)?,
                 (State::Value | State::FirstElement, _) => {
                     self.value_begins(byte, members).ok_or(Broken::At(at))?;
@@ -351,9 +348,15 @@ impl Grammar {
         self.state = State::After;
     }
 
+    /// Whether the innermost container is an object. Where none is open, no bit is set.
     #[inline]
     fn in_object(&self) -> bool {
         self.open & 1 == 1
+    }
+
+    #[inline]
+    fn in_array(&self) -> bool {
+        self.depth > 0 && !self.in_object()
     }
 
     /// Whether we are directly inside the outermost object.
