@@ -76,6 +76,19 @@ impl Gateway {
         ToItsEnd { call: Some(call), under_way }
     }
 
+    /// A refusal as the bytes of a whole HTTP/1.1 response, for a connection on which no request could be read.
+    #[must_use]
+    pub fn refusal(&self, rejection: &Rejection) -> Bytes {
+        reply::as_bytes(rejection, self.shared.live.load().answers.http_status, &made_request_id())
+    }
+
+    /// Records a refusal of a request that could not be read.
+    pub fn count(&self, rejection: &Rejection) {
+        let settings = self.shared.live.load().record;
+        let nobody = caller::nobody(Peer::Uid(None));
+        Record::begin(&self.shared.metrics, settings, &nobody, made_request_id()).rejected(rejection, 0);
+    }
+
     async fn record_and_reply<B: Body>(
         self,
         request: Request<B>,
@@ -236,6 +249,12 @@ impl InFlight {
     #[must_use]
     pub fn at_most(most: usize) -> Self {
         Self { now: AtomicUsize::new(0), most }
+    }
+
+    /// How many are under way.
+    #[must_use]
+    pub fn now(&self) -> usize {
+        self.now.load(Ordering::Relaxed)
     }
 
     fn enter(&self) -> Result<Place<'_>, Rejection> {

@@ -49,6 +49,18 @@ pub enum Rejection {
         /// From where.
         endpoint: String,
     },
+    /// Its head was not complete in time.
+    #[error("the request's head was not complete within {}", crate::model::duration::format(*.0))]
+    HeadTooSlow(Duration),
+    /// Its head is longer than allowed.
+    #[error("the request's head is longer than `limits.header_bytes` allows")]
+    HeadTooLong,
+    /// Its head is no HTTP.
+    #[error("what came is no HTTP request")]
+    BadHead,
+    /// As many connections are open as may be.
+    #[error("{0} connections are open, which is as many as this gateway takes")]
+    TooManyConnections(usize),
     /// As many calls are under way as may be.
     #[error("{0} calls are under way, which is as many as this gateway takes")]
     Overloaded(usize),
@@ -99,10 +111,12 @@ impl Rejection {
         match self {
             Self::Target(TargetError::BadPath(_) | TargetError::NoAppChosen { .. } | TargetError::ConflictingApp(_))
             | Self::Body(BadBody::BrokenOff | BadBody::NotJson(_) | BadBody::NotAnObject) => StatusCode::BAD_REQUEST,
+            Self::BadHead => StatusCode::BAD_REQUEST,
+            Self::HeadTooLong => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::Denied(Denied::Browser) => StatusCode::FORBIDDEN,
             Self::Target(TargetError::NoSuchPath { .. } | TargetError::UnknownApp { .. }) => StatusCode::NOT_FOUND,
             Self::Method(_) => StatusCode::METHOD_NOT_ALLOWED,
-            Self::Body(BadBody::TooSlow(_)) => StatusCode::REQUEST_TIMEOUT,
+            Self::Body(BadBody::TooSlow(_)) | Self::HeadTooSlow(_) => StatusCode::REQUEST_TIMEOUT,
             Self::Body(BadBody::TooLong(_)) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Body(BadBody::Encoded) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::NotAdmitted(_) => StatusCode::TOO_MANY_REQUESTS,
@@ -116,7 +130,9 @@ impl Rejection {
             },
             Self::Unusable { what: Unusable::TooSlow, .. } => StatusCode::GATEWAY_TIMEOUT,
             Self::Unusable { .. } => StatusCode::BAD_GATEWAY,
-            Self::CannotSign(_) | Self::Overloaded(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::CannotSign(_) | Self::Overloaded(_) | Self::TooManyConnections(_) => {
+                StatusCode::SERVICE_UNAVAILABLE
+            },
         }
     }
 
@@ -149,6 +165,10 @@ impl Rejection {
                 Cause::Timeout => "timeout",
             },
             Self::Unusable { .. } => "unusable_answer",
+            Self::HeadTooSlow(_) => "head_too_slow",
+            Self::HeadTooLong => "head_too_long",
+            Self::BadHead => "bad_head",
+            Self::TooManyConnections(_) => "too_many_connections",
             Self::Overloaded(_) => "overloaded",
             Self::Panicked => "panicked",
             Self::CallerGone => "caller_gone",
@@ -170,7 +190,7 @@ impl Rejection {
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::NotAdmitted(not_admitted) => Some(not_admitted.turn_in),
-            Self::Overloaded(_) => Some(Duration::from_secs(1)),
+            Self::Overloaded(_) | Self::TooManyConnections(_) => Some(Duration::from_secs(1)),
             _ => None,
         }
     }
@@ -180,6 +200,7 @@ impl Rejection {
     pub fn proxy_status(&self) -> ProxyStatus {
         let (error, details) = match self {
             Self::NotAdmitted(_) | Self::Overloaded(_) => ("http_request_denied", "gateway-limited"),
+            Self::TooManyConnections(_) => ("connection_limit_reached", "gateway-limited"),
             Self::Failed(failure) => match &failure.cause {
                 Cause::BadUrl(_) => ("http_request_error", "bad-call"),
                 Cause::Unreachable(ConnectError::Timeout(_)) => ("connection_timeout", "unreachable"),
@@ -193,6 +214,7 @@ impl Rejection {
             Self::Panicked => ("proxy_internal_error", "gateway-failed"),
             Self::CannotSign(_) => ("proxy_configuration_error", "cannot-sign"),
             Self::Denied(_) => ("http_request_denied", "not-allowed"),
+            Self::HeadTooSlow(_) | Self::HeadTooLong | Self::BadHead => ("http_request_error", "bad-call"),
             Self::Target(_) | Self::Method(_) | Self::Body(_) | Self::CallerGone => ("http_request_error", "bad-call"),
         };
         ProxyStatus { error, details }

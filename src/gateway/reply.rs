@@ -128,6 +128,24 @@ pub fn reject(rejection: &Rejection, http_status: HttpStatus, aside: &Aside<'_>)
     response
 }
 
+/// A rejection as the bytes of a whole HTTP/1.1 response: for a connection on which no request could be read.
+#[must_use]
+pub fn as_bytes(rejection: &Rejection, http_status: HttpStatus, request_id: &str) -> Bytes {
+    let aside = Aside { request_id, api: None, wait: Duration::ZERO, upstream: None };
+    let (head, body) = reject(rejection, http_status, &aside).into_parts();
+    let body = match body {
+        ReplyBody::Whole(Some(body)) => body,
+        ReplyBody::Whole(None) | ReplyBody::Long(_) => Bytes::new(),
+    };
+    let mut bytes = format!("HTTP/1.1 {}\r\n", head.status).into_bytes();
+    for (name, value) in &head.headers {
+        bytes.extend_from_slice(&[name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"].concat());
+    }
+    bytes.extend_from_slice(format!("content-length: {}\r\nconnection: close\r\n\r\n", body.len()).as_bytes());
+    bytes.extend_from_slice(&body);
+    bytes.into()
+}
+
 /// Whether it was Tencent who limited or refused.
 fn proxy_status_of(outcome: CallOutcome) -> Option<&'static str> {
     match outcome {

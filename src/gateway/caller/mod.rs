@@ -80,6 +80,12 @@ pub fn identify(headers: &HeaderMap, peer: Peer, settings: &Settings) -> Caller 
     }
 }
 
+/// The caller of a request that could not be read.
+#[must_use]
+pub fn nobody(peer: Peer) -> Caller {
+    identify(&HeaderMap::new(), peer, &Settings::default())
+}
+
 /// Whether a request comes from a browser, by the headers that no page can keep its browser from sending: `Origin`
 /// with every POST (Fetch standard, "append a request `Origin` header") and `Sec-Fetch-…` (W3C Fetch Metadata).
 ///

@@ -4,6 +4,7 @@
 //! for speed where bytes are many: inside strings it takes eight at a time.
 
 use super::swar;
+use super::token::{Number, Step, Word};
 
 /// Takes note of the members of the outermost object. What lies deeper is checked and not reported.
 pub(super) trait Members {
@@ -87,22 +88,8 @@ enum State {
         unit: u16,
     },
     Number(Number),
-    /// Inside `true`, `false` or `null`: what is to come of it.
-    Word(&'static [u8]),
-}
-
-/// What of a number was read last.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Number {
-    Minus,
-    /// A zero in front, behind which no digit may stand.
-    Zero,
-    Integer,
-    Point,
-    Fraction,
-    E,
-    Sign,
-    Exponent,
+    /// Inside `true`, `false` or `null`.
+    Word(Word),
 }
 
 // === impl Grammar ===
@@ -128,7 +115,7 @@ impl Grammar {
                 State::Number(number) => self.number(number, bytes, at, members)?,
                 State::Escape => self.escape(bytes[at], at, members)?,
                 State::Unicode { to_come, unit } => self.unicode(to_come, unit, bytes[at], at, members)?,
-                State::Word(to_come) => self.word(to_come, bytes[at], at)?,
+                State::Word(word) => self.word(word, bytes, at)?,
                 _ => self.structure(bytes, at, members)?,
             };
         }
@@ -142,9 +129,12 @@ impl Grammar {
 
     /// Whether the text may end here.
     pub(super) fn is_complete(&self) -> bool {
-        use Number::{Exponent, Fraction, Integer, Zero};
-        self.depth == 0
-            && matches!(self.state, State::After | State::Number(Zero | Integer | Fraction | Exponent))
+        let value_is_complete = match self.state {
+            State::After => true,
+            State::Number(number) => number.is_complete(),
+            _ => false,
+        };
+        self.depth == 0 && value_is_complete
     }
 
     /// Whether the outermost value is an object.
@@ -155,31 +145,29 @@ impl Grammar {
     /// White space and what holds values together, up to the first byte of a string, a number or a word.
     #[inline]
     fn structure(&mut self, bytes: &[u8], from: usize, members: &mut impl Members) -> Result<usize, Broken> {
-        for (at, &byte) in bytes.iter().enumerate().skip(from) {
+        let mut at = from;
+        while let Some(&byte) = bytes.get(at) {
             match (self.state, byte) {
                 (_, b' ' | b'\n' | b'\r' | b'\t') => {}
-                (State::After, b',') if self.depth > 0 => {
-                    self.state = if self.in_object() { State::Name } else { State::Value };
-                }
+                (State::After, b',') if self.in_object() => self.state = State::Name,
+                (State::After, b',') if self.in_array() => self.state = State::Value,
                 (State::Name | State::FirstName, b'"') => {
                     self.name_begins(members);
                     return Ok(at + 1);
                 }
                 (State::Colon, b':') => self.state = State::Value,
-                (State::After | State::FirstName, b'}') if self.depth > 0 && self.in_object() => self.close(),
-                (State::After | State::FirstElement, b']') if self.depth > 0 && !self.in_object() => {
-                    self.close()
-                }
+                (State::After | State::FirstName, b'}') if self.in_object() => self.close(),
+                (State::After | State::FirstElement, b']') if self.in_array() => self.close(),
+                (State::Value | State::FirstElement, b'{' | b'[') => self.open(byte == b'{', at, members)?,
                 (State::Value | State::FirstElement, _) => {
-                    self.value_begins(byte, at, members)?;
-                    if !matches!(self.state, State::FirstName | State::FirstElement) {
-                        return Ok(at + 1);
-                    }
+                    self.value_begins(byte, members).ok_or(Broken::At(at))?;
+                    return Ok(at + 1);
                 }
                 _ => return Err(Broken::At(at)),
             }
+            at += 1;
         }
-        Ok(bytes.len())
+        Ok(at)
     }
 
     #[inline]
@@ -192,31 +180,23 @@ impl Grammar {
         }
     }
 
-    /// The first byte of a value.
+    /// The first byte of a value that is no container, unless it is none.
     #[inline]
-    fn value_begins(&mut self, byte: u8, at: usize, members: &mut impl Members) -> Result<(), Broken> {
-        let (state, kind) = match byte {
-            b'"' => (State::Text, Kind::Text),
-            b'-' => (State::Number(Number::Minus), Kind::Number),
-            b'0' => (State::Number(Number::Zero), Kind::Number),
-            b'1'..=b'9' => (State::Number(Number::Integer), Kind::Number),
-            b'{' => (State::FirstName, Kind::Other),
-            b'[' => (State::FirstElement, Kind::Other),
-            b't' => (State::Word(b"rue"), Kind::Other),
-            b'f' => (State::Word(b"alse"), Kind::Other),
-            b'n' => (State::Word(b"ull"), Kind::Other),
-            _ => return Err(Broken::At(at)),
+    fn value_begins(&mut self, byte: u8, members: &mut impl Members) -> Option<()> {
+        let (state, kind) = if byte == b'"' {
+            (State::Text, Kind::Text)
+        } else if let Some(number) = Number::first(byte) {
+            (State::Number(number), Kind::Number)
+        } else {
+            (State::Word(Word::first(byte)?), Kind::Other)
         };
+        self.state = state;
         self.in_name = false;
         self.reported = self.at_top() && members.value_begins(kind);
         if self.reported && kind == Kind::Number {
             members.value(Piece::Plain(&[byte]));
         }
-        if matches!(state, State::FirstName | State::FirstElement) {
-            self.open(byte == b'{', at)?;
-        }
-        self.state = state;
-        Ok(())
+        Some(())
     }
 
     /// The inside of a string, up to its end or to an escape.
@@ -228,23 +208,22 @@ impl Grammar {
         }
         match bytes.get(at) {
             None => {}
-            Some(b'"') => self.text_ends(members),
+            Some(b'"') if self.in_name => {
+                // Nearly always the colon comes at once.
+                let colon = bytes.get(at + 1) == Some(&b':');
+                self.state = if colon { State::Value } else { State::Colon };
+                return Ok(at + 1 + usize::from(colon));
+            }
+            Some(b'"') => {
+                self.state = State::After;
+                if self.reported {
+                    members.value_ends();
+                }
+            }
             Some(b'\\') => self.state = State::Escape,
             Some(_) => return Err(Broken::At(at)), // a control character must be escaped
         }
         Ok(at + 1)
-    }
-
-    #[inline]
-    fn text_ends(&mut self, members: &mut impl Members) {
-        if self.in_name {
-            self.state = State::Colon;
-        } else {
-            self.state = State::After;
-            if self.reported {
-                members.value_ends();
-            }
-        }
     }
 
     fn escape(&mut self, byte: u8, at: usize, members: &mut impl Members) -> Result<usize, Broken> {
@@ -301,16 +280,9 @@ impl Grammar {
     ) -> Result<usize, Broken> {
         let mut at = from;
         while let Some(&byte) = bytes.get(at) {
-            use Number::{E, Exponent, Fraction, Integer, Minus, Point, Sign, Zero};
-            number = match (number, byte) {
-                (Integer, b'0'..=b'9') | (Minus, b'1'..=b'9') => Integer,
-                (Minus, b'0') => Zero,
-                (Zero | Integer, b'.') => Point,
-                (Point | Fraction, b'0'..=b'9') => Fraction,
-                (Zero | Integer | Fraction, b'e' | b'E') => E,
-                (E, b'+' | b'-') => Sign,
-                (E | Sign | Exponent, b'0'..=b'9') => Exponent,
-                (Zero | Integer | Fraction | Exponent, _) => {
+            match number.step(byte) {
+                Step::On(next) => number = next,
+                Step::Ended => {
                     self.state = State::After;
                     if self.reported {
                         members.value(Piece::Plain(&bytes[from..at]));
@@ -318,8 +290,8 @@ impl Grammar {
                     }
                     return Ok(at);
                 }
-                _ => return Err(Broken::At(at)),
-            };
+                Step::Broken => return Err(Broken::At(at)),
+            }
             at += 1;
         }
         self.state = State::Number(number);
@@ -329,15 +301,19 @@ impl Grammar {
         Ok(at)
     }
 
+    /// The rest of a word, which nearly always is there in one piece.
     #[inline]
-    fn word(&mut self, to_come: &'static [u8], byte: u8, at: usize) -> Result<usize, Broken> {
-        match to_come.split_first() {
-            Some((&next, to_come)) if next == byte => {
-                self.state = if to_come.is_empty() { State::After } else { State::Word(to_come) };
-                Ok(at + 1)
-            }
-            _ => Err(Broken::At(at)),
+    fn word(&mut self, word: Word, bytes: &[u8], at: usize) -> Result<usize, Broken> {
+        let rest = word.rest();
+        if bytes[at..].starts_with(rest) {
+            self.state = State::After;
+            return Ok(at + rest.len());
         }
+        if bytes[at] != rest[0] {
+            return Err(Broken::At(at));
+        }
+        self.state = State::Word(word.on());
+        Ok(at + 1)
     }
 
     fn report(&self, piece: Piece<'_>, members: &mut impl Members) {
@@ -349,15 +325,19 @@ impl Grammar {
     }
 
     #[inline]
-    fn open(&mut self, object: bool, at: usize) -> Result<(), Broken> {
+    fn open(&mut self, object: bool, at: usize, members: &mut impl Members) -> Result<(), Broken> {
         if self.depth == MAX_DEPTH {
             return Err(Broken::TooDeep(at));
         }
         if self.depth == 0 {
             self.root_is_object = object;
         }
+        if self.at_top() {
+            members.value_begins(Kind::Other);
+        }
         self.depth += 1;
         self.open = self.open << 1 | u128::from(object);
+        self.state = if object { State::FirstName } else { State::FirstElement };
         Ok(())
     }
 
@@ -368,9 +348,15 @@ impl Grammar {
         self.state = State::After;
     }
 
+    /// Whether the innermost container is an object. Where none is open, no bit is set.
     #[inline]
     fn in_object(&self) -> bool {
         self.open & 1 == 1
+    }
+
+    #[inline]
+    fn in_array(&self) -> bool {
+        self.depth > 0 && !self.in_object()
     }
 
     /// Whether we are directly inside the outermost object.

@@ -2,8 +2,10 @@
 //!
 //! Something between here and Tencent may echo the URL of a call in its answer, and the UserSig with it. What comes
 //! in are an answer's pieces; what goes out are the same bytes, but for asterisks in place of the UserSig, as many as
-//! it had bytes. It is found in the form in which it was sent, and also with its own `*` percent-encoded. A piece in
-//! which nothing is found goes out as it came, without a copy.
+//! it had bytes. It is found in the form in which it was sent, and also with its own `*` percent-encoded. Its first
+//! half alone is masked too, and as much as there is: servers cut what they quote, and a UserSig that lacks only its
+//! end can be completed, since that is a checksum. A piece in which nothing is found goes out as it came, without a
+//! copy.
 
 use std::fmt;
 
@@ -13,20 +15,10 @@ use memchr::memmem::Finder;
 /// Masks one UserSig in one answer.
 pub struct Masker {
     usersig: Box<[u8]>,
-    /// What of the UserSig stands before its first `*`, prepared for the search.
-    head: Finder<'static>,
-    /// The end of the last piece, if it may be the beginning of the UserSig.
+    /// How the UserSig begins, prepared for the search.
+    beginning: Finder<'static>,
+    /// The end of the last piece, if it may belong to the UserSig.
     held: Bytes,
-}
-
-/// How a UserSig and the bytes at one place go together.
-enum Match {
-    /// It stands there, in so many bytes.
-    Whole(usize),
-    /// So far it does, and then the bytes end.
-    Begun,
-    /// It does not stand there.
-    Not,
 }
 
 impl Masker {
@@ -34,8 +26,9 @@ impl Masker {
     #[must_use]
     pub fn new(usersig: &str) -> Self {
         let usersig = usersig.as_bytes();
-        let head = usersig.split(|&b| b == b'*').next().unwrap_or_default();
-        Self { head: Finder::new(head).into_owned(), usersig: usersig.into(), held: Bytes::new() }
+        let plain = usersig.iter().take_while(|&&b| b != b'*').count();
+        let beginning = &usersig[..plain.min(LONGEST_BEGINNING).min(enough(usersig))];
+        Self { beginning: Finder::new(beginning).into_owned(), usersig: usersig.into(), held: Bytes::new() }
     }
 
     /// Takes the next piece and gives what can be passed on. Less than the UserSig's length is held back, with its
@@ -44,70 +37,92 @@ impl Masker {
         if self.usersig.is_empty() {
             return piece;
         }
-        let mut bytes = if self.held.is_empty() { piece } else { joined(&self.held, &piece) };
-        let found = self.search(&bytes);
-        self.held = bytes.split_off(found.end);
-        masked(bytes, &found.whole)
+        let bytes = if self.held.is_empty() { piece } else { joined(&self.held, &piece) };
+        self.pass_on(bytes, false)
     }
 
     /// Gives what was held back, now that the answer has ended.
     #[must_use]
     pub fn finish(mut self) -> Bytes {
-        let mut rest = BytesMut::new();
-        // What was held began like the UserSig and did not end like it; only behind its first byte can one stand.
-        while !self.held.is_empty() {
-            let first = self.held.split_to(1);
-            rest.extend_from_slice(&first);
-            let behind = std::mem::take(&mut self.held);
-            rest.extend_from_slice(&self.feed(behind));
-        }
-        rest.freeze()
+        let held = std::mem::take(&mut self.held);
+        self.pass_on(held, true)
     }
 
-    /// Every place where the UserSig stands, from left to right, up to a place where it may have begun.
-    fn search(&self, bytes: &[u8]) -> Found {
-        let mut whole = Vec::new();
+    fn pass_on(&mut self, mut bytes: Bytes, ended: bool) -> Bytes {
+        let found = self.search(&bytes, ended);
+        self.held = bytes.split_off(found.end);
+        masked(bytes, &found.places)
+    }
+
+    /// Every place where the UserSig stands, from left to right. Unless the answer has `ended`, the search stops at a
+    /// place where the bytes end before it is clear.
+    fn search(&self, bytes: &[u8], ended: bool) -> Found {
+        let mut places = Vec::new();
         let mut at = 0;
         while let Some(next) =
-            self.head.find(&bytes[at..]).map(|next| at + next).filter(|&next| next < bytes.len())
+            self.beginning.find(&bytes[at..]).map(|next| at + next).filter(|&next| next < bytes.len())
         {
-            match self.match_at(&bytes[next..]) {
-                Match::Whole(len) => {
-                    whole.push((next, len));
-                    at = next + len;
-                }
-                Match::Begun => return Found { whole, end: next },
-                Match::Not => at = next + 1,
+            let found = self.match_at(&bytes[next..]);
+            if found.open && !ended {
+                return Found { places, end: next };
+            }
+            if found.characters >= enough(&self.usersig) {
+                places.push((next, found.bytes));
+                at = next + found.bytes;
+            } else {
+                at = next + 1;
             }
         }
-        // The end of the piece may cut even the head.
-        let from = at.max((bytes.len() + 1).saturating_sub(self.head.needle().len()));
-        let end = (from..bytes.len()).find(|&place| self.head.needle().starts_with(&bytes[place..]));
-        Found { whole, end: end.unwrap_or(bytes.len()) }
+        // The end of the piece may cut even the beginning.
+        let beginning = self.beginning.needle();
+        let from = at.max((bytes.len() + 1).saturating_sub(beginning.len()));
+        let cut = (from..bytes.len()).find(|&place| !ended && beginning.starts_with(&bytes[place..]));
+        Found { places, end: cut.unwrap_or(bytes.len()) }
     }
 
-    /// Whether the UserSig stands at the beginning of `bytes`.
+    /// How much of the UserSig stands at the beginning of `bytes`.
     fn match_at(&self, bytes: &[u8]) -> Match {
         let mut rest = bytes;
+        let mut characters = 0;
+        let mut open = false;
         for &expected in &self.usersig {
             let forms: &[&[u8]] = if expected == b'*' { &[b"*", b"%2A", b"%2a"] } else { &[&[expected]] };
-            match forms.iter().find_map(|form| rest.strip_prefix(*form)) {
-                Some(behind) => rest = behind,
-                None if forms.iter().any(|form| form.starts_with(rest)) => return Match::Begun,
-                None => return Match::Not,
-            }
+            let Some(behind) = forms.iter().find_map(|form| rest.strip_prefix(*form)) else {
+                open = forms.iter().any(|form| form.starts_with(rest));
+                break;
+            };
+            rest = behind;
+            characters += 1;
         }
-        Match::Whole(bytes.len() - rest.len())
+        Match { characters, bytes: bytes.len() - rest.len(), open }
     }
+}
+
+/// How much of a UserSig stands at one place.
+struct Match {
+    /// So many of its characters,
+    characters: usize,
+    /// which take so many bytes.
+    bytes: usize,
+    /// Whether the bytes ended before it was clear how many.
+    open: bool,
 }
 
 /// What a search found.
 struct Found {
     /// Where the UserSig stands, and in how many bytes.
-    whole: Vec<(usize, usize)>,
+    places: Vec<(usize, usize)>,
     /// Where it may begin without being complete, else the end.
     end: usize,
 }
+
+/// From how many characters on a part of the UserSig is masked: half of them.
+fn enough(usersig: &[u8]) -> usize {
+    usersig.len().div_ceil(2)
+}
+
+/// A search for so many bytes finds little else, and looks no further than needed.
+const LONGEST_BEGINNING: usize = 16;
 
 fn masked(bytes: Bytes, places: &[(usize, usize)]) -> Bytes {
     if places.is_empty() {
@@ -156,22 +171,23 @@ mod tests {
         let mut out = Vec::new();
         let mut rest = bytes;
         while let Some(&first) = rest.first() {
-            let mut behind = Some(rest);
-            for &b in usersig {
-                behind = behind.and_then(|behind| match b {
-                    b'*' => [&b"*"[..], b"%2a", b"%2A"].iter().find_map(|form| behind.strip_prefix(*form)),
-                    _ => behind.strip_prefix(&[b]),
-                });
-            }
-            match behind {
-                Some(behind) if !usersig.is_empty() => {
-                    out.resize(out.len() + rest.len() - behind.len(), b'*');
-                    rest = behind;
-                }
-                _ => {
-                    out.push(first);
-                    rest = &rest[1..];
-                }
+            let mut behind = rest;
+            let matching = usersig.iter().take_while(|&&b| {
+                let forms = if b == b'*' {
+                    vec!["*", "%2a", "%2A"]
+                } else {
+                    vec![std::str::from_utf8(std::slice::from_ref(&b)).unwrap()]
+                };
+                let stripped = forms.iter().find_map(|form| behind.strip_prefix(form.as_bytes()));
+                behind = stripped.unwrap_or(behind);
+                stripped.is_some()
+            });
+            if matching.count() * 2 >= usersig.len().max(1) {
+                out.resize(out.len() + rest.len() - behind.len(), b'*');
+                rest = behind;
+            } else {
+                out.push(first);
+                rest = &rest[1..];
             }
         }
         out
@@ -193,11 +209,20 @@ mod tests {
     }
 
     #[test]
+    fn half_of_it_is_masked_and_less_passes() {
+        let half = USERSIG.len().div_ceil(2);
+        for shown in 0..USERSIG.len() {
+            let part = &USERSIG[..shown];
+            let expected = if shown < half { part.to_string() } else { "*".repeat(shown) };
+            assert_eq!(masked_in(USERSIG, &[part.as_bytes()]), expected);
+            assert_eq!(masked_in(USERSIG, &[format!("x{part}...").as_bytes()]), format!("x{expected}..."));
+        }
+    }
+
+    #[test]
     fn what_only_resembles_it_passes() {
-        let almost =
-            format!("{}X {} %2A {}", &USERSIG[..20], USERSIG.to_lowercase(), USERSIG.replace('*', "%2B"));
+        let almost = format!("{}X {} %2A {}", &USERSIG[..14], USERSIG.to_lowercase(), &USERSIG[1..]);
         assert_eq!(masked_in(USERSIG, &[almost.as_bytes()]), almost);
-        assert_eq!(masked_in(USERSIG, &[&USERSIG.as_bytes()[..30]]), USERSIG[..30]);
         assert_eq!(masked_in("", &[b"ab", b"", b"c"]), "abc");
     }
 

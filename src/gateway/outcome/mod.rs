@@ -13,6 +13,7 @@ mod json;
 mod mask;
 mod scanner;
 mod swar;
+mod token;
 mod utf8;
 
 pub use answer::{Ended, HELD_BACK, Long, Rules, TakenIn, Unusable, Whole, take_in};

@@ -56,11 +56,14 @@ fn every_split_reads_the_same() {
         (Family::V4, RELATION),
         (Family::V1, OLD_CALL),
         (Family::V4, "{\"a\":\"é\",€}"),
+        (Family::V4, "{\"a\":true,\"b\":[nul"),
+        (Family::V4, "[] <"),
+        (Family::V4, "\n <a>"),
     ] {
         let bytes = body.as_bytes();
         let whole = scan(family, &[bytes]);
         for first in 0..=bytes.len() {
-            for second in first..=bytes.len() {
+            for second in (first..=bytes.len()).step_by(if bytes.len() > 100 { 7 } else { 1 }) {
                 let pieces = [&bytes[..first], &bytes[first..second], &bytes[second..]];
                 assert_eq!(scan(family, &pieces), whole, "{body} at {first} and {second}");
             }
@@ -219,6 +222,11 @@ fn what_is_not_json_is_placed() {
         ("{\"a\":1}//", 7),
         ("true false", 5),
         ("{\"a\":<b>}", 5),
+        ("{}<", 2),
+        ("[]<", 2),
+        (" [[]<", 4),
+        ("0<", 1),
+        ("{\"a\":fals\u{e9}}", 9),
     ] {
         assert_eq!(v4(body), Err(Fault::NotJson { at }), "{body:?}");
     }

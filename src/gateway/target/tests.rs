@@ -1,3 +1,5 @@
+use proptest::prelude::*;
+
 use super::*;
 use crate::model::endpoint::Endpoint;
 
@@ -215,4 +217,47 @@ fn an_excerpt_is_escaped_and_cut() {
     assert_eq!(Excerpt::of("a\"b\n\u{202e}é").to_string(), r#""a\"b\n\u{202e}\u{e9}""#);
     assert_eq!(Excerpt::of(&"x".repeat(61)).to_string(), format!("\"{}...\"", "x".repeat(60)));
     assert_eq!(Excerpt::of(&"x".repeat(60)).to_string(), format!("\"{}\"", "x".repeat(60)));
+}
+
+/// Pieces of good paths, and of bad ones.
+const PIECES: [&str; 20] = [
+    "/",
+    "/",
+    "/",
+    "/v4",
+    "/v1",
+    "/apps",
+    "/live",
+    "/chat.eu",
+    "/openim",
+    "/sendmsg",
+    "/v4/openim/sendmsg",
+    ".",
+    "..",
+    "%2f",
+    "%2e",
+    ";",
+    "\\",
+    "\0",
+    "é",
+    "?",
+];
+
+proptest! {
+    #[test]
+    fn what_is_forwarded_is_the_end_of_what_was_asked_and_plain(
+        pieces in prop::collection::vec(prop::sample::select(PIECES.to_vec()), 0..6),
+        query in prop::option::of("[a-z%0-9=&]{0,20}"),
+    ) {
+        let path = pieces.concat();
+        if let Ok(target) = resolve(&path, query.as_deref(), &live_and_chat(), &Apis::new()) {
+            let forwarded = target.api.url_path.as_str();
+            let prefix = path.strip_suffix(forwarded);
+            prop_assert!(["", "/apps/live", "/apps/chat.eu"].map(Some).contains(&prefix), "{} from {}", forwarded, path);
+            let segments: Vec<&str> = forwarded.split('/').collect();
+            prop_assert_eq!(segments.len(), 4);
+            prop_assert!(segments[0].is_empty() && ["v4", "v1"].contains(&segments[1]));
+            prop_assert!(segments[1..].iter().all(|segment| crate::model::api::is_segment(segment)));
+        }
+    }
 }

@@ -45,19 +45,32 @@ pub struct Limits {
     pub too_slow: Bytes,
 }
 
+/// How a connection ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// The caller left, or nothing was under way and it was time to go.
+    Done,
+    /// A request's head was not complete in time; the caller was told.
+    SlowHead,
+    /// A request's head was longer than allowed; the caller was told.
+    LongHead,
+    /// What came was no HTTP; the caller was told where that is possible.
+    BadHead,
+}
+
 /// Serves one connection to its end.
 ///
 /// Dropping the future closes the connection at once.
 ///
 /// # Errors
-/// When the caller broke the protocol or vanished in the middle of something.
+/// When the connection failed, or the caller vanished in the middle of something.
 pub async fn serve<H, F, B>(
     stream: listener::Stream,
     tls: Option<&TlsAcceptor>,
     limits: &Limits,
     stop: &Stop,
     handle: H,
-) -> io::Result<()>
+) -> io::Result<End>
 where
     H: Fn(Request<Incoming>) -> F + Clone + 'static,
     F: Future<Output = Response<B>> + 'static,
@@ -68,7 +81,7 @@ where
     let opening = stream::open(stream, tls, Rc::clone(&activity));
     let Ok(opened) = tokio::time::timeout(limits.header_timeout.max(limits.idle_timeout), opening).await
     else {
-        return Ok(()); // nothing came at all
+        return Ok(End::Done); // nothing came at all
     };
     let (stream, protocol) = opened?;
     if protocol == Protocol::Http2 {
@@ -87,7 +100,7 @@ async fn serve_http1<H, F, B>(
     activity: &Rc<Activity>,
     limits: &Limits,
     stop: &Stop,
-) -> io::Result<()>
+) -> io::Result<End>
 where
     H: Fn(Request<Incoming>) -> F + Clone + 'static,
     F: Future<Output = Response<B>> + 'static,
@@ -114,15 +127,18 @@ where
         .await
     };
     match ended {
-        Ended::ByItself(result) => result.map_err(io::Error::other),
-        Ended::ByLimit(Passed::Idle) => Ok(()),
+        Ended::ByItself(Ok(())) | Ended::ByLimit(Passed::Idle) => Ok(End::Done),
+        Ended::ByItself(Err(error)) if error.is_parse_too_large() => Ok(End::LongHead),
+        Ended::ByItself(Err(error)) if error.is_parse() => Ok(End::BadHead),
+        Ended::ByItself(Err(error)) => Err(io::Error::other(error)),
         Ended::ByLimit(Passed::SlowHead) => {
             let mut stream = connection.into_parts().io.into_inner();
             tokio::time::timeout(limits.header_timeout, async {
                 stream.write_all(&limits.too_slow).await?;
                 stream.shutdown().await
             })
-            .await?
+            .await??;
+            Ok(End::SlowHead)
         }
     }
 }
@@ -133,7 +149,7 @@ async fn serve_http2<H, F, B>(
     activity: &Rc<Activity>,
     limits: &Limits,
     stop: &Stop,
-) -> io::Result<()>
+) -> io::Result<End>
 where
     H: Fn(Request<Incoming>) -> F + Clone + 'static,
     F: Future<Output = Response<B>> + 'static,
@@ -158,7 +174,8 @@ where
         connection.as_mut().poll(cx)
     })
     .await
-    .map_err(io::Error::other)
+    .map_err(io::Error::other)?;
+    Ok(End::Done)
 }
 
 enum Ended {

@@ -1,0 +1,107 @@
+//! One worker: a thread with an event loop of its own, which accepts, serves and sends.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::AsyncWriteExt;
+use tokio::task::LocalSet;
+use tokio_rustls::TlsAcceptor;
+
+use crate::gateway::pipeline::{Gateway, Shared};
+use crate::gateway::rejection::Rejection;
+use crate::net::connection::{self, End};
+use crate::net::listener::{self, Accepted, Stream};
+use crate::net::stop::{Phase, Stop};
+use crate::telemetry::metrics::Listener;
+
+/// What a worker needs.
+pub(super) struct Worker {
+    pub(super) shared: Arc<Shared>,
+    pub(super) tls: Option<TlsAcceptor>,
+    pub(super) stop: Stop,
+    pub(super) max_connections: usize,
+}
+
+impl Worker {
+    /// Works until the process ends.
+    pub(super) fn run(self, part: listener::Worker) {
+        let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+            Ok(runtime) => runtime,
+            Err(error) => {
+                tracing::error!(%error, "a worker cannot start its event loop");
+                return;
+            }
+        };
+        LocalSet::new().block_on(&runtime, self.work(part));
+    }
+
+    async fn work(self, part: listener::Worker) {
+        let stop = self.stop.clone();
+        let gateway = Gateway::new(Arc::clone(&self.shared));
+        let worker = std::rc::Rc::new(self);
+        let accepting = part.accept(|accepted| {
+            let (worker, gateway) = (std::rc::Rc::clone(&worker), gateway.clone());
+            tokio::task::spawn_local(async move { worker.serve(accepted, gateway).await });
+        });
+        tokio::select! {
+            result = accepting => if let Err(error) = result {
+                tracing::error!(%error, "a worker cannot accept connections");
+            },
+            () = stop.wait_for(Phase::Closing) => {}
+        }
+        // Connections go on as tasks of this thread until they are done, or time is up.
+        stop.wait_for(Phase::Killed).await;
+    }
+
+    async fn serve(&self, accepted: Accepted, gateway: Gateway) {
+        let Accepted { stream, peer, seat } = accepted;
+        let Some(_seat) = seat else {
+            return self.turn_away(stream).await;
+        };
+        let _open = self.shared.metrics.connection(Listener::Gateway);
+        let limits = self.connection_limits(&gateway);
+        let handle = {
+            let gateway = gateway.clone();
+            move |request| gateway.handle(request, peer)
+        };
+        match connection::serve(stream, self.tls.as_ref(), &limits, &self.stop, handle).await {
+            Ok(End::Done) => {}
+            Ok(End::SlowHead) => gateway.count(&self.slow_head()),
+            Ok(End::LongHead) => gateway.count(&Rejection::HeadTooLong),
+            Ok(End::BadHead) => gateway.count(&Rejection::BadHead),
+            Err(error) => tracing::debug!(%error, "a connection failed"),
+        }
+    }
+
+    /// Tells a caller for whom there is no place, quickly and without reading what it sends.
+    async fn turn_away(&self, mut stream: Stream) {
+        let gateway = Gateway::new(Arc::clone(&self.shared));
+        let rejection = Rejection::TooManyConnections(self.max_connections);
+        gateway.count(&rejection);
+        let told = async {
+            // TLS would have to be set up first, which is what there is no room for.
+            if self.tls.is_none() {
+                stream.write_all(&gateway.refusal(&rejection)).await?;
+            }
+            stream.shutdown().await
+        };
+        // Whether it was heard or not, the connection is done.
+        let _: Result<std::io::Result<()>, _> = tokio::time::timeout(TURNED_AWAY_WITHIN, told).await;
+    }
+
+    fn connection_limits(&self, gateway: &Gateway) -> connection::Limits {
+        let limits = &self.shared.limits;
+        connection::Limits {
+            header_bytes: limits.header_bytes,
+            header_timeout: limits.header_timeout,
+            idle_timeout: limits.idle_timeout,
+            too_slow: gateway.refusal(&self.slow_head()),
+        }
+    }
+
+    fn slow_head(&self) -> Rejection {
+        Rejection::HeadTooSlow(self.shared.limits.header_timeout)
+    }
+}
+
+const TURNED_AWAY_WITHIN: Duration = Duration::from_secs(1);
