@@ -6,6 +6,7 @@
 //! accepting, finished, gone.
 
 mod credential_log;
+mod status;
 mod worker;
 
 use std::io;
@@ -17,14 +18,14 @@ use arc_swap::ArcSwap;
 use tokio::runtime::Runtime;
 use tokio::time::Instant;
 
-use crate::admin::{self, Readiness, Status};
+use crate::admin::{self, Readiness};
 use crate::clock::WallClock;
 use crate::config::settings::{DrainSettings, Settings};
 use crate::gateway::admission::{Admission, Reading};
 use crate::gateway::credentials::{Credentials, KeySigner, Parts};
 use crate::gateway::pipeline::{InFlight, Shared};
 use crate::gateway::target::Apis;
-use crate::net::listener::{Bound, ListenAddress, Share};
+use crate::net::listener::{Bound, BoundSocket, ListenAddress, Share};
 use crate::net::stop::{Phase, Stopper};
 use crate::net::tls::ServerTlsError;
 use crate::telemetry::events::ListenerBound;
@@ -82,15 +83,17 @@ impl App {
         let control =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).thread_name("control").enable_all().build()?;
         let metrics = Metrics::new(env!("CARGO_PKG_VERSION"));
-        let shared = share(live, boot.limits, boot.max_in_flight, &control, &metrics, clock);
+        let shared = share(live, boot.limits, boot.max_in_flight, &control, &metrics, Arc::clone(&clock));
         let readiness = Readiness::new();
         let stopper = Stopper::new();
 
-        let status = status(&shared, &readiness);
+        let status = status::teller(&shared, &readiness, clock);
         let state = admin::State { metrics: Arc::clone(&metrics), readiness: readiness.clone(), status };
+        let admin = admin_listener(admin, &control)?;
         control.spawn(admin::serve(admin, state, stopper.signal()));
         control.spawn(Arc::clone(&shared.credentials).renew());
-        control.spawn(watch_readiness(Arc::clone(&shared), readiness.clone()));
+        // Calls are taken from the first moment on, so readiness is known before the first probe asks.
+        control.spawn(status::watch(Arc::clone(&shared), readiness.clone()));
 
         let (connections, parts) = Share::among(gateway.into_sockets(), workers, boot.max_connections);
         let threads = parts.into_iter().enumerate().map(|(index, part)| {
@@ -172,6 +175,15 @@ fn listen(listener: Listener, address: &ListenAddress, workers: usize) -> Result
     let bound = bound.map_err(failed)?;
     ListenerBound { listener, address: bound.address() }.emit();
     Ok(bound)
+}
+
+fn admin_listener(bound: Bound, control: &Runtime) -> io::Result<admin::Listener> {
+    let _on = control.enter();
+    match bound.into_sockets().pop() {
+        Some(BoundSocket::Tcp(socket)) => Ok(tokio::net::TcpListener::from_std(socket)?.into()),
+        Some(BoundSocket::Unix(socket)) => Ok(tokio::net::UnixListener::from_std(socket)?.into()),
+        None => Err(io::ErrorKind::AddrNotAvailable.into()),
+    }
 }
 
 fn share(

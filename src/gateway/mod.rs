@@ -39,6 +39,22 @@ pub struct Settings {
     pub record: RecordSettings,
 }
 
+impl Settings {
+    /// These apps, and everything else as it is by default.
+    #[must_use]
+    pub fn of(apps: target::Apps) -> Self {
+        Self {
+            apps,
+            callers: caller::Settings::default(),
+            ceiling: admission::Settings::default(),
+            usersig: credentials::Settings::default(),
+            upstream: forward::Settings::default(),
+            answers: AnswersSettings::default(),
+            record: RecordSettings::default(),
+        }
+    }
+}
+
 /// How answers look to the caller.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct AnswersSettings {
