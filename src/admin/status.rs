@@ -1,0 +1,38 @@
+//! What the status page shows.
+
+use serde::Serialize;
+
+use super::ReadinessState;
+use crate::telemetry::metrics::CeilingReading;
+
+/// The process at one moment. It holds nothing secret: no key, no UserSig.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Status {
+    /// This program's version.
+    pub version: String,
+    /// When the process started, in Unix seconds.
+    pub started_at: u64,
+    /// For how long it has been running, in seconds.
+    pub uptime_seconds: u64,
+    /// Whether calls can be served.
+    pub readiness: ReadinessState,
+    /// The configured apps.
+    pub apps: Vec<AppStatus>,
+    /// The ceilings that are in use.
+    pub ceilings: Vec<CeilingReading>,
+}
+
+/// One configured app at one moment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct AppStatus {
+    /// Its name.
+    pub name: String,
+    /// Tencent's number for it.
+    pub sdkappid: u32,
+    /// Its region; `None` where private endpoints are configured instead.
+    pub region: Option<String>,
+    /// Where its calls go, the primary first.
+    pub endpoints: Vec<String>,
+    /// Until when its UserSig is valid, in Unix seconds; `None` before one was signed.
+    pub usersig_expires_at: Option<u64>,
+}

@@ -1,0 +1,278 @@
+use std::time::Duration;
+
+use http::{Method, StatusCode};
+use http_body_util::BodyExt;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
+
+use super::*;
+use crate::model::error_code::ErrorCode;
+use crate::net::stop::{Phase, Stopper};
+use crate::telemetry::metrics::CallOutcome;
+
+fn state() -> State {
+    let readiness = Readiness::new();
+    let shown = readiness.clone();
+    let status = move || Status {
+        version: "1.2.3".to_owned(),
+        started_at: 1_700_000_000,
+        uptime_seconds: 61,
+        readiness: shown.state(),
+        apps: vec![AppStatus {
+            name: "live".to_owned(),
+            sdkappid: 1_400_000_001,
+            region: None,
+            endpoints: vec!["https://127.0.0.1:18443".to_owned()],
+            usersig_expires_at: Some(1_700_086_400),
+        }],
+        ceilings: Vec::new(),
+    };
+    State { metrics: Metrics::new("1.2.3"), readiness, status: Arc::new(status) }
+}
+
+async fn get(state: &State, path: &str) -> (StatusCode, String) {
+    let response = routes::answer(state, &Method::GET, path);
+    let status = response.status();
+    // Made by ourselves, so its length is no question.
+    #[expect(clippy::disallowed_methods, reason = "the body is in memory")]
+    let body = response.into_body().collect().await.unwrap().to_bytes();
+    (status, String::from_utf8(body.to_vec()).unwrap())
+}
+
+// === routes ===
+
+#[tokio::test]
+async fn health_follows_readiness() {
+    let state = state();
+    let codes = async || {
+        let mut codes = Vec::new();
+        for path in ["/livez", "/startupz", "/readyz"] {
+            codes.push(get(&state, path).await.0.as_u16());
+        }
+        codes
+    };
+    assert_eq!(codes().await, [200, 503, 503]);
+    state.readiness.not_ready(vec!["app live: no key can sign\n200".to_owned(), "second".to_owned()]);
+    assert_eq!(codes().await, [200, 200, 503]);
+    assert_eq!(get(&state, "/readyz").await.1, "app live: no key can sign 200\nsecond\n");
+    state.readiness.ready();
+    assert_eq!(codes().await, [200, 200, 200]);
+    assert_eq!(get(&state, "/readyz").await.1, "ok\n");
+    state.readiness.draining();
+    assert_eq!(codes().await, [200, 200, 503]);
+    assert_eq!(get(&state, "/readyz").await.1, "draining: the process is about to end\n");
+}
+
+#[tokio::test]
+async fn status_json_tells_the_facts() {
+    let state = state();
+    state.readiness.ready();
+    let (status, body) = get(&state, "/status.json").await;
+    assert_eq!(status, StatusCode::OK);
+    let expected = serde_json::json!({
+        "version": "1.2.3",
+        "started_at": 1_700_000_000,
+        "uptime_seconds": 61,
+        "readiness": {"state": "ready"},
+        "apps": [{
+            "name": "live",
+            "sdkappid": 1_400_000_001,
+            "region": null,
+            "endpoints": ["https://127.0.0.1:18443"],
+            "usersig_expires_at": 1_700_086_400,
+        }],
+        "ceilings": [],
+    });
+    assert_eq!(serde_json::from_str::<serde_json::Value>(&body).unwrap(), expected);
+}
+
+#[tokio::test]
+async fn an_unknown_path_is_told_the_known_ones() {
+    for path in ["/metricsx", "/metrics/", "//", "", "/%6detrics"] {
+        let (status, body) = get(&state(), path).await;
+        assert_eq!(status, StatusCode::NOT_FOUND, "{path}");
+        let known = "/\n/livez\n/metrics\n/readyz\n/startupz\n/status.json\n";
+        assert_eq!(body, format!("no such route; there are:\n{known}"));
+    }
+}
+
+#[test]
+fn only_get_and_head_are_allowed() {
+    for method in [Method::POST, Method::PUT, Method::DELETE, Method::OPTIONS] {
+        let response = routes::answer(&state(), &method, "/metrics");
+        assert_eq!(response.status(), StatusCode::METHOD_NOT_ALLOWED, "{method}");
+        assert_eq!(response.headers()["allow"], "GET, HEAD");
+    }
+    assert_eq!(routes::answer(&state(), &Method::POST, "/nothing").status(), StatusCode::NOT_FOUND);
+}
+
+#[test]
+fn every_answer_is_fresh_and_of_the_type_it_says() {
+    let state = state();
+    for (path, content_type) in [
+        ("/", "text/html; charset=utf-8"),
+        ("/metrics", "text/plain; version=0.0.4; charset=utf-8"),
+        ("/readyz", "text/plain; charset=utf-8"),
+        ("/status.json", "application/json"),
+        ("/nothing", "text/plain; charset=utf-8"),
+    ] {
+        let response = routes::answer(&state, &Method::GET, path);
+        let headers = response.headers();
+        assert_eq!(headers["content-type"], content_type);
+        assert_eq!(headers["cache-control"], "no-store");
+        assert_eq!(headers["x-content-type-options"], "nosniff");
+        assert_eq!(headers.contains_key("content-security-policy"), path == "/");
+    }
+}
+
+// === server ===
+
+/// A server on loopback and the address to reach it.
+async fn start(state: State) -> (std::net::SocketAddr, Stopper, tokio::task::JoinHandle<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let stopper = Stopper::new();
+    let server = tokio::spawn(serve(listener.into(), state, stopper.signal()));
+    (address, stopper, server)
+}
+
+/// Sends `request` and reads until the server closes.
+async fn exchange(mut stream: impl AsyncRead + AsyncWrite + Unpin, request: &str) -> String {
+    stream.write_all(request.as_bytes()).await.unwrap();
+    read_all(stream).await
+}
+
+async fn read_all(mut stream: impl AsyncRead + Unpin) -> String {
+    let mut answer = Vec::new();
+    // A reset after the answer is as good as an end.
+    _ = stream.read_to_end(&mut answer).await;
+    String::from_utf8(answer).unwrap()
+}
+
+fn slot() -> OwnedSemaphorePermit {
+    Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap()
+}
+
+const LIVEZ: &str = "GET /livez HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
+
+#[tokio::test]
+async fn metrics_are_served_whole_over_tcp() {
+    let state = state();
+    for n in 0..5_000 {
+        let api = state.metrics.api("live", &format!("made/up_{}", n % 50));
+        let caller = state.metrics.caller(&format!("caller-{}", n / 50));
+        api.call(caller, ErrorCode::OK, CallOutcome::Ok, Duration::ZERO);
+    }
+    let (address, _stopper, _) = start(state.clone()).await;
+    let request = "GET /metrics?x=1 HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
+    let answer = exchange(TcpStream::connect(address).await.unwrap(), request).await;
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    assert!(head.starts_with("HTTP/1.1 200 OK\r\n"), "{head}");
+    assert!(head.contains(&format!("content-length: {}", body.len())), "{head}");
+    assert_eq!(body.matches("usersig_gateway_calls_total{").count(), 5_000);
+    assert!(body.contains("usersig_gateway_connections{listener=\"admin\"} 1\n"));
+}
+
+#[tokio::test]
+async fn head_is_get_without_the_body() {
+    let (address, _stopper, _) = start(state()).await;
+    let of = async |method: &str| {
+        let request = format!("{method} /readyz HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n");
+        let answer = exchange(TcpStream::connect(address).await.unwrap(), &request).await;
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        let head = head.lines().filter(|line| !line.starts_with("date:")).map(str::to_owned);
+        (head.collect::<Vec<_>>(), body.to_owned())
+    };
+    let (get, body) = of("GET").await;
+    assert_eq!(body, "starting\n");
+    assert!(get.contains(&"content-length: 9".to_owned()), "{get:?}");
+    assert_eq!(of("HEAD").await, (get, String::new()));
+}
+
+#[tokio::test]
+async fn a_unix_socket_serves_the_same() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("admin.sock");
+    let stopper = Stopper::new();
+    let listener = UnixListener::bind(&path).unwrap();
+    tokio::spawn(serve(listener.into(), state(), stopper.signal()));
+    let answer = exchange(UnixStream::connect(&path).await.unwrap(), LIVEZ).await;
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.ends_with("\r\n\r\nok\n"), "{answer}");
+}
+
+#[tokio::test]
+async fn draining_is_served_to_the_end_and_killed_ends_it() {
+    let (address, stopper, server) = start(state()).await;
+    stopper.advance(Phase::Closing);
+    let answer = exchange(TcpStream::connect(address).await.unwrap(), LIVEZ).await;
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    let idle = TcpStream::connect(address).await.unwrap();
+    stopper.advance(Phase::Killed);
+    server.await.unwrap();
+    assert_eq!(read_all(idle).await, "");
+    assert!(TcpStream::connect(address).await.is_err());
+}
+
+#[tokio::test]
+async fn headers_have_a_size() {
+    for headers in [format!("x: {}\r\n", "x".repeat(9_000)), "x: y\r\n".repeat(65)] {
+        let request = format!("GET /livez HTTP/1.1\r\nhost: a\r\n{headers}\r\n");
+        let (client, served) = tokio::io::duplex(16 * 1024);
+        tokio::spawn(server::connection(served, slot(), Arc::new(state())));
+        let answer = exchange(client, &request).await;
+        assert!(answer.starts_with("HTTP/1.1 431 "), "{answer}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn headers_have_a_time() {
+    let (mut client, served) = tokio::io::duplex(1024);
+    let began = Instant::now();
+    tokio::spawn(server::connection(served, slot(), Arc::new(state())));
+    client.write_all(b"GET /livez HTTP/1.1\r\nhost: a\r\nx: ").await.unwrap();
+    let answer = read_all(client).await;
+    assert!(!answer.contains(" 200 "), "{answer}");
+    assert_eq!(began.elapsed().as_secs(), 10);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_never_reads_is_not_kept() {
+    let state = state();
+    let (mut client, served) = tokio::io::duplex(64);
+    let began = Instant::now();
+    let connection = tokio::spawn(server::connection(served, slot(), Arc::new(state.clone())));
+    client.write_all(b"GET /metrics HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
+    connection.await.unwrap();
+    assert_eq!(began.elapsed().as_secs(), 65);
+    assert!(state.metrics.encode().contains("usersig_gateway_connections{listener=\"admin\"} 0\n"));
+}
+
+#[tokio::test]
+async fn connections_beyond_the_bound_wait_for_a_slot() {
+    let state = state();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let server = server::Server::new(listener.into(), state.clone(), 2);
+    tokio::spawn(async move { server.accept().await });
+    let keep = "GET /livez HTTP/1.1\r\nhost: a\r\n\r\n";
+    let mut kept = Vec::new();
+    for _ in 0..2 {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(keep.as_bytes()).await.unwrap();
+        // An answer has come, so the slot is taken.
+        assert_eq!(stream.read_u8().await.unwrap(), b'H');
+        kept.push(stream);
+    }
+    let mut third = TcpStream::connect(address).await.unwrap();
+    third.write_all(LIVEZ.as_bytes()).await.unwrap();
+    // Turns enough for the runtime to look at its sockets many times.
+    for _ in 0..2_000 {
+        tokio::task::yield_now().await;
+    }
+    assert!(third.try_read(&mut [0]).is_err(), "there is no slot yet");
+    assert!(state.metrics.encode().contains("usersig_gateway_connections{listener=\"admin\"} 2\n"));
+    drop(kept.pop());
+    assert!(read_all(third).await.starts_with("HTTP/1.1 200"));
+}
