@@ -135,6 +135,7 @@ impl Gateway {
         let shared = &*self.shared;
         let (head, body) = request.into_parts();
         let _place = shared.in_flight.enter()?;
+        policy::may_call(&caller)?;
         let target = target::resolve(head.uri.path(), head.uri.query(), &live.apps, &shared.apis)?;
         record.target(&target);
         let deadline = record.began() + total_timeout(live, &caller);

@@ -181,8 +181,14 @@ impl Intake {
         if self.came > self.rules.longest {
             return Err(Unusable::TooLong(self.rules.longest));
         }
-        self.scanner.feed(&plain);
-        Ok(self.masker.feed(plain))
+        Ok(self.masked_and_read(plain))
+    }
+
+    /// Masked first: what is read here ends up in headers and logs.
+    fn masked_and_read(&mut self, plain: Bytes) -> Bytes {
+        let masked = self.masker.feed(plain);
+        self.scanner.feed(&masked);
+        masked
     }
 
     /// What the whole says, and what was still held for the masking.
@@ -191,10 +197,11 @@ impl Intake {
         if let Some(gunzip) = self.gunzip.take() {
             let plain = gunzip.finish()?;
             self.came += plain.len();
-            self.scanner.feed(&plain);
-            tail = self.masker.feed(plain);
+            tail = self.masked_and_read(plain);
         }
-        let tail = joined(tail, &self.masker.finish());
+        let held = self.masker.finish();
+        self.scanner.feed(&held);
+        let tail = joined(tail, &held);
         Ok((Outcome::of(self.rules.family, self.scanner.finish()), tail))
     }
 }

@@ -22,12 +22,22 @@ pub enum Denied {
     Browser,
 }
 
-/// Allows a call, or not.
+/// Refuses whoever may make no call at all. To be asked before anything else is looked at, so that not even an error
+/// tells a page which apps there are.
 ///
 /// # Errors
 /// When the caller is a browser.
+pub fn may_call(caller: &Caller) -> Result<(), Denied> {
+    if caller.is_browser() { Err(Denied::Browser) } else { Ok(()) }
+}
+
+/// Allows a call, or not.
+///
+/// # Errors
+/// When the caller may make no call at all.
 pub fn allow(caller: Caller, target: Target) -> Result<Grant, Denied> {
-    if caller.is_browser() { Err(Denied::Browser) } else { Ok(Grant { caller, target }) }
+    may_call(&caller)?;
+    Ok(Grant { caller, target })
 }
 
 impl Grant {
