@@ -3,6 +3,8 @@
 mod check;
 mod commands;
 mod layering;
+mod signing;
+mod world;
 mod official_library;
 
 // What several of them share.
