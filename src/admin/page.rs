@@ -65,9 +65,9 @@ impl fmt::Display for Page<'_> {
 }
 
 fn process(f: &mut fmt::Formatter<'_>, status: &Status) -> fmt::Result {
-    write!(
+    writeln!(
         f,
-        "<p>Version {}, started {}, up for {}.</p>\n",
+        "<p>Version {}, started {}, up for {}.</p>",
         Escaped(&status.version),
         Date(status.started_at),
         Span(status.uptime_seconds)

@@ -8,9 +8,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
 use super::*;
+use crate::model::call_outcome::CallOutcome;
 use crate::model::error_code::ErrorCode;
 use crate::net::stop::{Phase, Stopper};
-use crate::telemetry::metrics::CallOutcome;
 
 fn state() -> State {
     let readiness = Readiness::new();

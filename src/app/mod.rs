@@ -74,14 +74,18 @@ impl App {
     /// When an address is taken, TLS cannot be offered, or the system gives no threads. Nothing is left running then.
     pub fn start(settings: Settings, clock: Arc<dyn WallClock>) -> Result<Self, StartError> {
         let Settings { boot, live } = settings;
-        let workers = boot.workers.or_else(|| std::thread::available_parallelism().ok()).map_or(1, NonZeroUsize::get);
+        let workers =
+            boot.workers.or_else(|| std::thread::available_parallelism().ok()).map_or(1, NonZeroUsize::get);
         let tls = boot.tls.as_ref().map(crate::net::tls::ServerTls::config).transpose()?;
         let gateway = listen(Listener::Gateway, &boot.gateway, workers)?;
         let admin = listen(Listener::Admin, &boot.admin, 1)?;
         let (gateway_address, admin_address) = (gateway.address().clone(), admin.address().clone());
 
-        let control =
-            tokio::runtime::Builder::new_multi_thread().worker_threads(1).thread_name("control").enable_all().build()?;
+        let control = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .thread_name("control")
+            .enable_all()
+            .build()?;
         let metrics = Metrics::new(env!("CARGO_PKG_VERSION"));
         let shared = share(live, boot.limits, boot.max_in_flight, &control, &metrics, Arc::clone(&clock));
         let readiness = Readiness::new();
@@ -170,8 +174,7 @@ impl Drop for App {
 
 fn listen(listener: Listener, address: &ListenAddress, workers: usize) -> Result<Bound, StartError> {
     let bound = Bound::listen(address, workers);
-    let failed =
-        |error| StartError::Listen { listener: listener.as_str(), address: address.clone(), error };
+    let failed = |error| StartError::Listen { listener: listener.as_str(), address: address.clone(), error };
     let bound = bound.map_err(failed)?;
     ListenerBound { listener, address: bound.address() }.emit();
     Ok(bound)

@@ -47,8 +47,8 @@ pub(super) fn run(args: &Args, out: &mut impl Write) -> Result<(), Failure> {
         let sandbox = start_sandbox(args.sandbox, key.clone()).await?;
         let settings = settings(args, key, &sandbox)?;
         let drain = settings.boot.drain;
-        let gateway =
-            RunningApp::start(settings, Arc::new(SystemClock)).map_err(|error| Failure::new(error.to_string()))?;
+        let gateway = RunningApp::start(settings, Arc::new(SystemClock))
+            .map_err(|error| Failure::new(error.to_string()))?;
         introduce(&gateway, &sandbox, out)?;
         let drain = signals.drain(drain).await;
         tokio::select! {
@@ -73,7 +73,8 @@ async fn start_sandbox(listen: SocketAddr, key: SecretKey) -> Result<Sandbox, Fa
 }
 
 fn settings(args: &Args, key: SecretKey, sandbox: &Sandbox) -> Result<Settings, Failure> {
-    let wrong = |error: &dyn std::error::Error| Failure::new(format!("the sandbox cannot be called: {error}"));
+    let wrong =
+        |error: &dyn std::error::Error| Failure::new(format!("the sandbox cannot be called: {error}"));
     let authority = CertificateDer::from_pem_slice(sandbox.ca_pem().unwrap_or_default().as_bytes());
     let endpoint = sandbox.url().parse().map_err(|error| wrong(&error))?;
     let app = App {

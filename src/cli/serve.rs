@@ -37,7 +37,8 @@ pub(super) fn run(args: &Args, _out: &mut impl Write) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     // Caught before anything starts, so that a signal that comes early is not lost.
     let mut signals = runtime.block_on(async { Signals::catch() })?;
-    let app = App::start(loaded.settings, Arc::new(SystemClock)).map_err(|error| Failure::new(error.to_string()))?;
+    let app = App::start(loaded.settings, Arc::new(SystemClock))
+        .map_err(|error| Failure::new(error.to_string()))?;
     runtime.block_on(async {
         let drain = signals.drain(drain).await;
         tokio::select! {

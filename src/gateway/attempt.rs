@@ -61,7 +61,8 @@ pub async fn run(
     let reply = forward::send(means.client, &live.upstream, call, &usersig, permit, sending, tries).await?;
 
     let (head, answer) = reply.response.into_parts();
-    let rules = outcome::Rules { family: call.target.api.name.family(), longest: means.longest_answer, deadline };
+    let rules =
+        outcome::Rules { family: call.target.api.name.family(), longest: means.longest_answer, deadline };
     let taken_in = outcome::take_in(answer, &head.headers, &usersig, rules).await;
     record.answered(&reply.endpoint, reply.began.elapsed());
     let content = match taken_in {

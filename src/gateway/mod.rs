@@ -10,12 +10,12 @@ pub mod credentials;
 pub mod forward;
 pub mod outcome;
 
-pub mod rejection;
-pub mod reply;
-pub mod record;
 pub mod attempt;
 pub mod pipeline;
 pub mod policy;
+pub mod record;
+pub mod rejection;
+pub mod reply;
 pub mod target;
 
 use std::time::Duration;

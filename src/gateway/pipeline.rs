@@ -66,7 +66,11 @@ impl Gateway {
     ///
     /// A caller who hangs up drops the future. What was not yet sent is given up then; what was sent runs to its end on
     /// this worker, unheard but recorded.
-    pub fn handle<B>(&self, request: Request<B>, peer: Peer) -> impl Future<Output = Response<ReplyBody>> + use<B>
+    pub fn handle<B>(
+        &self,
+        request: Request<B>,
+        peer: Peer,
+    ) -> impl Future<Output = Response<ReplyBody>> + use<B>
     where
         B: Body + 'static,
     {
@@ -98,7 +102,8 @@ impl Gateway {
         // One settings snapshot for the whole call.
         let live = self.shared.live.load_full();
         let caller = caller::identify(request.headers(), peer, &live.callers);
-        let request_id = caller.wishes().request_id.as_ref().map_or_else(made_request_id, |id| id.as_str().into());
+        let request_id =
+            caller.wishes().request_id.as_ref().map_or_else(made_request_id, |id| id.as_str().into());
         let mut record = Record::begin(&self.shared.metrics, live.record, &caller, request_id);
 
         let result = self.steps(&live, caller, request, &under_way, &mut record).await;
@@ -118,7 +123,8 @@ impl Gateway {
             }
             Err(rejection) => {
                 let response = reply::reject(&rejection, live.answers.http_status, &aside);
-                record.rejected(&rejection, usize::try_from(response.body().size_hint().lower()).unwrap_or(0));
+                record
+                    .rejected(&rejection, usize::try_from(response.body().size_hint().lower()).unwrap_or(0));
                 response
             }
         }

@@ -55,7 +55,12 @@ struct End<'a> {
 impl Record {
     /// A call begins now.
     #[must_use]
-    pub fn begin(metrics: &Arc<Metrics>, settings: RecordSettings, caller: &Caller, request_id: Arc<str>) -> Self {
+    pub fn begin(
+        metrics: &Arc<Metrics>,
+        settings: RecordSettings,
+        caller: &Caller,
+        request_id: Arc<str>,
+    ) -> Self {
         for header in caller.ignored() {
             metrics.ignored_header(header.label());
         }
@@ -241,7 +246,8 @@ impl Record {
 impl Drop for Record {
     fn drop(&mut self) {
         if !self.ended {
-            let rejection = if std::thread::panicking() { Rejection::Panicked } else { Rejection::CallerGone };
+            let rejection =
+                if std::thread::panicking() { Rejection::Panicked } else { Rejection::CallerGone };
             let status = std::thread::panicking().then(|| rejection.status());
             self.end(&End::of(&rejection, status, 0));
         }

@@ -109,12 +109,18 @@ impl Rejection {
     #[must_use]
     pub fn status(&self) -> StatusCode {
         match self {
-            Self::Target(TargetError::BadPath(_) | TargetError::NoAppChosen { .. } | TargetError::ConflictingApp(_))
-            | Self::Body(BadBody::BrokenOff | BadBody::NotJson(_) | BadBody::NotAnObject) => StatusCode::BAD_REQUEST,
+            Self::Target(
+                TargetError::BadPath(_) | TargetError::NoAppChosen { .. } | TargetError::ConflictingApp(_),
+            )
+            | Self::Body(BadBody::BrokenOff | BadBody::NotJson(_) | BadBody::NotAnObject) => {
+                StatusCode::BAD_REQUEST
+            }
             Self::BadHead => StatusCode::BAD_REQUEST,
             Self::HeadTooLong => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::Denied(Denied::Browser) => StatusCode::FORBIDDEN,
-            Self::Target(TargetError::NoSuchPath { .. } | TargetError::UnknownApp { .. }) => StatusCode::NOT_FOUND,
+            Self::Target(TargetError::NoSuchPath { .. } | TargetError::UnknownApp { .. }) => {
+                StatusCode::NOT_FOUND
+            }
             Self::Method(_) => StatusCode::METHOD_NOT_ALLOWED,
             Self::Body(BadBody::TooSlow(_)) | Self::HeadTooSlow(_) => StatusCode::REQUEST_TIMEOUT,
             Self::Body(BadBody::TooLong(_)) => StatusCode::PAYLOAD_TOO_LARGE,
@@ -132,7 +138,7 @@ impl Rejection {
             Self::Unusable { .. } => StatusCode::BAD_GATEWAY,
             Self::CannotSign(_) | Self::Overloaded(_) | Self::TooManyConnections(_) => {
                 StatusCode::SERVICE_UNAVAILABLE
-            },
+            }
         }
     }
 
@@ -215,7 +221,9 @@ impl Rejection {
             Self::CannotSign(_) => ("proxy_configuration_error", "cannot-sign"),
             Self::Denied(_) => ("http_request_denied", "not-allowed"),
             Self::HeadTooSlow(_) | Self::HeadTooLong | Self::BadHead => ("http_request_error", "bad-call"),
-            Self::Target(_) | Self::Method(_) | Self::Body(_) | Self::CallerGone => ("http_request_error", "bad-call"),
+            Self::Target(_) | Self::Method(_) | Self::Body(_) | Self::CallerGone => {
+                ("http_request_error", "bad-call")
+            }
         };
         ProxyStatus { error, details }
     }

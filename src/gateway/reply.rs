@@ -120,7 +120,8 @@ pub fn reject(rejection: &Rejection, http_status: HttpStatus, aside: &Aside<'_>)
     }
     if let Some(after) = rejection.retry_after() {
         headers.insert(header::RETRY_AFTER, HeaderValue::from(whole_seconds(after)));
-        headers.insert(RETRY_AFTER_MS, HeaderValue::from(u64::try_from(after.as_millis()).unwrap_or(u64::MAX)));
+        headers
+            .insert(RETRY_AFTER_MS, HeaderValue::from(u64::try_from(after.as_millis()).unwrap_or(u64::MAX)));
     }
     let told = rejection.proxy_status();
     insert(headers, PROXY_STATUS, &format!("{PROXY}; error={}; details=\"{}\"", told.error, told.details));
@@ -141,7 +142,8 @@ pub fn as_bytes(rejection: &Rejection, http_status: HttpStatus, request_id: &str
     for (name, value) in &head.headers {
         bytes.extend_from_slice(&[name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"].concat());
     }
-    bytes.extend_from_slice(format!("content-length: {}\r\nconnection: close\r\n\r\n", body.len()).as_bytes());
+    bytes
+        .extend_from_slice(format!("content-length: {}\r\nconnection: close\r\n\r\n", body.len()).as_bytes());
     bytes.extend_from_slice(&body);
     bytes.into()
 }
@@ -150,7 +152,9 @@ pub fn as_bytes(rejection: &Rejection, http_status: HttpStatus, request_id: &str
 fn proxy_status_of(outcome: CallOutcome) -> Option<&'static str> {
     match outcome {
         CallOutcome::Throttled => Some("received-status=200; details=\"tencent-limited\""),
-        CallOutcome::TencentError | CallOutcome::Auth => Some("received-status=200; details=\"tencent-refused\""),
+        CallOutcome::TencentError | CallOutcome::Auth => {
+            Some("received-status=200; details=\"tencent-refused\"")
+        }
         CallOutcome::Ok | CallOutcome::Refused | CallOutcome::Fault => None,
     }
 }

@@ -71,3 +71,26 @@ impl<A: Display> ListenerBound<'_, A> {
         tracing::info!(listener = self.listener.as_str(), address = %self.address, "listening");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_signing_is_counted_by_its_result_and_tells_until_when() {
+        let metrics = Metrics::new("1");
+        let app: AppName = "live".parse().unwrap();
+        UserSigSigned { app: &app, expires: 1_700_000_000 }.emit(&metrics);
+        UserSigSigned { app: &app, expires: 1_700_086_400 }.emit(&metrics);
+        UserSigFailed { app: &app, error: &"no key" }.emit(&metrics);
+        let text = metrics.encode();
+        for sample in [
+            "usersig_gateway_usersig_signed_total{app=\"live\",result=\"ok\"} 2\n",
+            "usersig_gateway_usersig_signed_total{app=\"live\",result=\"failed\"} 1\n",
+            // A failure leaves the earlier one in use.
+            "usersig_gateway_usersig_expires_timestamp_seconds{app=\"live\"} 1700086400\n",
+        ] {
+            assert!(text.contains(sample), "{sample} in {text}");
+        }
+    }
+}

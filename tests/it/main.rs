@@ -3,10 +3,11 @@
 mod check;
 mod commands;
 mod layering;
-mod signing;
-mod world;
 mod official_library;
+mod prometheus;
+mod signing;
 
 // What several of them share.
 mod binary;
 mod canned_server;
+mod world;

@@ -25,7 +25,8 @@ async fn a_call_without_credentials_arrives_with_each_of_the_five_once() {
         assert_eq!(five.random.len(), 1);
         five.random[0].parse::<u32>().unwrap();
     }
-    let randoms: std::collections::HashSet<_> = report.calls.iter().map(|call| &call.parameters.random).collect();
+    let randoms: std::collections::HashSet<_> =
+        report.calls.iter().map(|call| &call.parameters.random).collect();
     assert_eq!(randoms.len(), 4);
     world.end().await;
 }

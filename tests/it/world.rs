@@ -22,45 +22,45 @@ use usersig_gateway::net::listener::ListenAddress;
 use usersig_gateway::sandbox::{self, Sandbox, SandboxApp};
 
 /// The made-up key of the app in every world.
-pub const KEY: &str = "FAKE0000000000000000000000000000000000000000000000000000000000ff";
+pub(crate) const KEY: &str = "FAKE0000000000000000000000000000000000000000000000000000000000ff";
 
 /// A gateway and the sandbox that it calls.
-pub struct World {
-    pub sandbox: Sandbox,
+pub(crate) struct World {
+    pub(crate) sandbox: Sandbox,
     gateway: Option<App>,
     host: String,
 }
 
 /// What a caller got.
 #[derive(Debug)]
-pub struct Answer {
-    pub status: StatusCode,
-    pub headers: HeaderMap,
-    pub body: Bytes,
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
 }
 
 /// How a world is made.
-pub struct Builder {
-    pub sandbox: sandbox::Settings,
-    pub boot: Boot,
-    pub tune: Box<dyn FnOnce(&mut gateway::Settings) + Send>,
+pub(crate) struct Builder {
+    pub(crate) sandbox: sandbox::Settings,
+    pub(crate) boot: Boot,
+    pub(crate) tune: Box<dyn FnOnce(&mut gateway::Settings) + Send>,
 }
 
-pub fn sdkappid() -> SdkAppId {
+pub(crate) fn sdkappid() -> SdkAppId {
     SdkAppId::try_from(1_400_000_001).unwrap()
 }
 
-pub fn key() -> SecretKey {
+pub(crate) fn key() -> SecretKey {
     SecretKey::new(KEY).unwrap()
 }
 
-pub fn api(name: &str) -> ApiName {
+pub(crate) fn api(name: &str) -> ApiName {
     name.parse().unwrap()
 }
 
 impl Builder {
     /// A TLS sandbox with one app, and a gateway with one worker on free ports.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let loopback = || ListenAddress::Tcp(([127, 0, 0, 1], 0).into());
         Self {
             sandbox: sandbox::Settings {
@@ -79,12 +79,12 @@ impl Builder {
     }
 
     /// Changes settings before the gateway starts.
-    pub fn tuned(mut self, tune: impl FnOnce(&mut gateway::Settings) + Send + 'static) -> Self {
+    pub(crate) fn tuned(mut self, tune: impl FnOnce(&mut gateway::Settings) + Send + 'static) -> Self {
         self.tune = Box::new(tune);
         self
     }
 
-    pub async fn start(self) -> World {
+    pub(crate) async fn start(self) -> World {
         let sandbox = Sandbox::start(self.sandbox, Arc::new(SystemClock)).await.unwrap();
         let mut apps = Apps::default();
         apps.add(app_of(&sandbox), true).unwrap();
@@ -97,7 +97,7 @@ impl Builder {
 }
 
 /// The app of every world, whose calls go to `sandbox`.
-pub fn app_of(sandbox: &Sandbox) -> target::App {
+pub(crate) fn app_of(sandbox: &Sandbox) -> target::App {
     let roots = sandbox.ca_pem().map(|pem| CertificateDer::from_pem_slice(pem.as_bytes()).unwrap());
     target::App {
         name: "live".parse().unwrap(),
@@ -112,38 +112,38 @@ pub fn app_of(sandbox: &Sandbox) -> target::App {
 
 impl World {
     /// A world with the defaults.
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         Builder::new().start().await
     }
 
     /// `host:port` of the gateway listener.
-    pub fn host(&self) -> &str {
+    pub(crate) fn host(&self) -> &str {
         &self.host
     }
 
-    pub fn gateway(&self) -> &App {
+    pub(crate) fn gateway(&self) -> &App {
         self.gateway.as_ref().unwrap()
     }
 
     /// Calls an API with a body.
-    pub async fn call(&self, api: &str, body: &str) -> Answer {
+    pub(crate) async fn call(&self, api: &str, body: &str) -> Answer {
         self.send(post(&format!("/v4/{api}"), body)).await
     }
 
     /// Sends a request on a connection of its own.
-    pub async fn send(&self, request: Request<Full<Bytes>>) -> Answer {
+    pub(crate) async fn send(&self, request: Request<Full<Bytes>>) -> Answer {
         send(&self.host, request).await
     }
 
     /// The text of the admin listener's `path`.
-    pub async fn admin(&self, path: &str) -> Answer {
+    pub(crate) async fn admin(&self, path: &str) -> Answer {
         let host = self.gateway().admin_address().to_string();
         let request = Request::get(path).header("host", &host).body(Full::default()).unwrap();
         send(&host, request).await
     }
 
     /// Ends the gateway at once, then the sandbox.
-    pub async fn end(mut self) {
+    pub(crate) async fn end(mut self) {
         let now = DrainSettings { accept_for: Duration::ZERO, grace: Duration::from_secs(5) };
         let finished = self.gateway.take().unwrap().drain(now).await;
         self.sandbox.stop().await;
@@ -152,7 +152,7 @@ impl World {
 }
 
 /// A POST with a JSON body, as a backend would send it.
-pub fn post(path: &str, body: &str) -> Request<Full<Bytes>> {
+pub(crate) fn post(path: &str, body: &str) -> Request<Full<Bytes>> {
     Request::post(path)
         .header("content-type", "application/json")
         .body(Full::new(Bytes::copy_from_slice(body.as_bytes())))
@@ -160,7 +160,7 @@ pub fn post(path: &str, body: &str) -> Request<Full<Bytes>> {
 }
 
 /// Sends a request on a connection of its own.
-pub async fn send(host: &str, mut request: Request<Full<Bytes>>) -> Answer {
+pub(crate) async fn send(host: &str, mut request: Request<Full<Bytes>>) -> Answer {
     if !request.headers().contains_key("host") {
         request.headers_mut().insert("host", host.parse().unwrap());
     }
@@ -174,15 +174,15 @@ pub async fn send(host: &str, mut request: Request<Full<Bytes>>) -> Answer {
 }
 
 impl Answer {
-    pub fn json(&self) -> serde_json::Value {
+    pub(crate) fn json(&self) -> serde_json::Value {
         serde_json::from_slice(&self.body).unwrap_or_else(|_| panic!("no JSON: {:?}", self.body))
     }
 
-    pub fn error_code(&self) -> i64 {
+    pub(crate) fn error_code(&self) -> i64 {
         self.json()["ErrorCode"].as_i64().unwrap()
     }
 
-    pub fn header(&self, name: &str) -> &str {
+    pub(crate) fn header(&self, name: &str) -> &str {
         self.headers.get(name).map_or("", |value| value.to_str().unwrap())
     }
 }

@@ -106,7 +106,12 @@ impl Admission {
     ///
     /// # Errors
     /// At once when even the earliest possible turn comes too late or too many wait; later when the turn did not come.
-    pub async fn admit(&self, settings: &Settings, grant: &Grant, max_wait: Duration) -> Result<Permit, NotAdmitted> {
+    pub async fn admit(
+        &self,
+        settings: &Settings,
+        grant: &Grant,
+        max_wait: Duration,
+    ) -> Result<Permit, NotAdmitted> {
         let api = &grant.target().api;
         let Some(ceiling) = settings.ceiling(&api.name, api.per_second) else {
             return Ok(Permit::without_ceiling());
@@ -114,12 +119,14 @@ impl Admission {
         let now = Instant::now();
         let deadline = now + max_wait.min(settings.max_wait);
         let bucket = self.bucket(grant, settings, ceiling, now);
-        let refused = |reason, turn: Instant| NotAdmitted { reason, turn_in: turn.saturating_duration_since(now) };
+        let refused =
+            |reason, turn: Instant| NotAdmitted { reason, turn_in: turn.saturating_duration_since(now) };
         match bucket.ask(deadline, settings.max_waiting) {
             Asked::Granted(permit) => Ok(permit),
-            Asked::Waiting(waiting) => {
-                waiting.until(deadline).await.map_err(|turn_in| NotAdmitted { reason: Reason::Overtaken, turn_in })
-            }
+            Asked::Waiting(waiting) => waiting
+                .until(deadline)
+                .await
+                .map_err(|turn_in| NotAdmitted { reason: Reason::Overtaken, turn_in }),
             Asked::TooLate { turn } => Err(refused(Reason::TooLate, turn)),
             Asked::Full { turn } => Err(refused(Reason::QueueFull, turn)),
         }

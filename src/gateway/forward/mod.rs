@@ -161,8 +161,10 @@ pub async fn send(
     let deadline = sending.deadline;
     let app = &call.target.app;
     let endpoints = app.endpoints.of(call.target.api.name.family());
-    let connecting =
-        client::Settings { connect_timeout: settings.connect_timeout, egress_proxy: settings.egress_proxy.clone() };
+    let connecting = client::Settings {
+        connect_timeout: settings.connect_timeout,
+        egress_proxy: settings.egress_proxy.clone(),
+    };
     let leaving = Rc::new(Leaving { permit: RefCell::new(permit), under_way: Rc::clone(sending.under_way) });
     let mut last = None;
     for endpoint in endpoints {
@@ -204,7 +206,10 @@ pub async fn send(
                     ended(endpoint, Attempt::Stale);
                 }
                 Err(cause) => {
-                    ended(endpoint, if matches!(cause, Cause::Timeout) { Attempt::Timeout } else { Attempt::Broken });
+                    ended(
+                        endpoint,
+                        if matches!(cause, Cause::Timeout) { Attempt::Timeout } else { Attempt::Broken },
+                    );
                     let failure = failed(cause, &leaving);
                     if failure.may_have_arrived || matches!(failure.cause, Cause::Timeout) {
                         return Err(failure);

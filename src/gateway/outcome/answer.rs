@@ -128,11 +128,12 @@ struct Intake {
 
 impl Intake {
     fn new(answer: Answer, headers: &HeaderMap, usersig: &UserSig, rules: Rules) -> Result<Self, Unusable> {
-        let gunzip = match headers.get(header::CONTENT_ENCODING).map(|encoding| encoding.as_bytes().trim_ascii()) {
-            None | Some(b"" | b"identity") => None,
-            Some(b"gzip" | b"x-gzip") => Some(Gunzip::new(rules.longest)),
-            Some(_) => return Err(Unusable::Encoding),
-        };
+        let gunzip =
+            match headers.get(header::CONTENT_ENCODING).map(|encoding| encoding.as_bytes().trim_ascii()) {
+                None | Some(b"" | b"identity") => None,
+                Some(b"gzip" | b"x-gzip") => Some(Gunzip::new(rules.longest)),
+                Some(_) => return Err(Unusable::Encoding),
+            };
         let (scanner, masker) = (Scanner::new(rules.family), Masker::new(usersig.expose()));
         Ok(Self { answer, gunzip, scanner, masker, rules, came: 0 })
     }

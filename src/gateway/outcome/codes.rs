@@ -7,8 +7,8 @@
 //! Sources: Tencent's error code lists for Chat (<https://trtc.io/document/34348>) and Live
 //! (<https://trtc.io/document/60027>), and the pages of single APIs.
 
-use crate::model::call_outcome::CallOutcome::{self, Auth, Ok as Success, TencentError, Throttled};
 use crate::model::api::Family;
+use crate::model::call_outcome::CallOutcome::{self, Auth, Ok as Success, TencentError, Throttled};
 use crate::model::error_code::ErrorCode;
 
 /// What kind of code `code` is in an answer of `family`.
@@ -81,7 +81,9 @@ mod tests {
     fn the_tables_are_in_order() {
         for table in [V4, V1] {
             assert!(table.is_sorted_by(|(a, _), (b, _)| a < b));
-            assert!(table.iter().all(|(_, class)| !matches!(class, CallOutcome::Refused | CallOutcome::Fault)));
+            assert!(
+                table.iter().all(|(_, class)| !matches!(class, CallOutcome::Refused | CallOutcome::Fault))
+            );
         }
     }
 

@@ -72,9 +72,9 @@ mod tests {
 
     use super::*;
     use crate::gateway::caller::{self, identify};
-    use crate::net::listener::Peer;
     use crate::gateway::target::{Apis, Apps, Endpoints, resolve};
     use crate::model::endpoint::Endpoint;
+    use crate::net::listener::Peer;
 
     fn target() -> Target {
         let app = App {
