@@ -1,3 +1,5 @@
+//! What is checked of a call before it is carried out.
+
 use super::*;
 
 /// The code that a call with this query gets.

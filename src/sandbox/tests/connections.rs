@@ -1,3 +1,5 @@
+//! How connections are made, kept and ended.
+
 use super::*;
 
 use http_body_util::{BodyExt as _, Full};

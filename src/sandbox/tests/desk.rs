@@ -1,3 +1,5 @@
+//! What is asked and told over HTTP under `/sandbox/`.
+
 use super::*;
 
 #[tokio::test]

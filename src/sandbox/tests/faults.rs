@@ -1,3 +1,5 @@
+//! What goes wrong on demand.
+
 use super::*;
 
 use std::time::Duration;
