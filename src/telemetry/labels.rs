@@ -60,6 +60,13 @@ struct Known {
     counted: usize,
 }
 
+/// Whether a new value takes one of the places below the cap.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Counts {
+    Yes,
+    No,
+}
+
 // === impl Bounded ===
 
 impl Bounded {
@@ -91,8 +98,15 @@ impl Bounded {
         match known.labels.get(value) {
             Some(&label) => label,
             None if known.counted >= self.cap => Label::OTHER,
-            None => self.first_seen(value),
+            None => self.learn(value, Counts::Yes),
         }
+    }
+
+    /// The label of a value that keeps its own always, as if it had been reserved from the start. What callers send
+    /// must not come here.
+    pub fn reserve(&self, value: &str) -> Label {
+        let known = self.known.load().labels.get(value).copied();
+        known.unwrap_or_else(|| self.learn(value, Counts::No))
     }
 
     /// The text of a label that this set gave.
@@ -103,7 +117,7 @@ impl Bounded {
         known.texts.get(index).map_or_else(|| OTHER.into(), Arc::clone)
     }
 
-    fn first_seen(&self, value: &str) -> Label {
+    fn learn(&self, value: &str, counts: Counts) -> Label {
         let mut given = Label::OTHER;
         // Runs again when another thread was quicker, hence the second look.
         self.known.rcu(|known| {
@@ -111,13 +125,13 @@ impl Bounded {
                 given = label;
                 return Arc::clone(known);
             }
-            if known.counted >= self.cap {
+            if counts == Counts::Yes && known.counted >= self.cap {
                 given = Label::OTHER;
                 return Arc::clone(known);
             }
             let mut grown = Known::clone(known);
             given = grown.add(value);
-            grown.counted += 1;
+            grown.counted += usize::from(counts == Counts::Yes);
             Arc::new(grown)
         });
         given
@@ -174,6 +188,16 @@ mod tests {
         let set = Bounded::new(1).reserving(["known"]);
         assert_eq!(text(&set, "known"), "known");
         assert_eq!(text(&set, "first"), "first");
+        assert_eq!(text(&set, "second"), OTHER);
+    }
+
+    #[test]
+    fn a_value_that_is_reserved_late_keeps_its_own_and_takes_no_room() {
+        let set = Bounded::new(1);
+        set.label("first");
+        assert_eq!(text(&set, "late"), OTHER);
+        let late = set.reserve("late");
+        assert_eq!((&*set.text(late), set.label("late"), set.reserve("late")), ("late", late, late));
         assert_eq!(text(&set, "second"), OTHER);
     }
 

@@ -5,9 +5,12 @@ mod commands;
 mod layering;
 mod official_library;
 mod prometheus;
+mod routing;
 mod signing;
 
 // What several of them share.
 mod binary;
 mod canned_server;
+mod client;
+mod samples;
 mod world;

@@ -33,15 +33,7 @@ async fn a_call_without_credentials_arrives_with_each_of_the_five_once() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_call_that_cannot_be_signed_is_not_sent() {
-    let world = Builder::new()
-        .tuned(|live| {
-            let mut app = (**live.apps.named("live").unwrap()).clone();
-            app.keys.clear();
-            live.apps = Default::default();
-            live.apps.add(app, true).unwrap();
-        })
-        .start()
-        .await;
+    let world = Builder::new().with_app(|app| app.keys.clear()).start().await;
     let answer = world.call("live_config/get_callback", "{}").await;
     assert_eq!((answer.status.as_u16(), answer.error_code()), (503, 9_900_503));
     assert_eq!(world.sandbox.control().report().arrived, 0);

@@ -1,12 +1,12 @@
 //! A whole gateway before a sandbox, over real sockets, for the length of a test.
 
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, Request, StatusCode};
+use http::Request;
 use http_body_util::Full;
-use hyper_util::rt::TokioIo;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use usersig_gateway::app::App;
@@ -17,9 +17,12 @@ use usersig_gateway::gateway::target::{self, Apps, Endpoints};
 use usersig_gateway::model::api::ApiName;
 use usersig_gateway::model::app::SdkAppId;
 use usersig_gateway::model::secret::SecretKey;
-use usersig_gateway::net::body::read_capped;
 use usersig_gateway::net::listener::ListenAddress;
-use usersig_gateway::sandbox::{self, Sandbox, SandboxApp};
+use usersig_gateway::sandbox::{self, Report, Sandbox, SandboxApp};
+
+pub(crate) use crate::client::{Answer, post};
+use crate::client::{Client, send};
+use crate::samples::Samples;
 
 /// The made-up key of the app in every world.
 pub(crate) const KEY: &str = "FAKE0000000000000000000000000000000000000000000000000000000000ff";
@@ -31,19 +34,12 @@ pub(crate) struct World {
     host: String,
 }
 
-/// What a caller got.
-#[derive(Debug)]
-pub(crate) struct Answer {
-    pub(crate) status: StatusCode,
-    pub(crate) headers: HeaderMap,
-    pub(crate) body: Bytes,
-}
-
 /// How a world is made.
 pub(crate) struct Builder {
     pub(crate) sandbox: sandbox::Settings,
     pub(crate) boot: Boot,
-    pub(crate) tune: Box<dyn FnOnce(&mut gateway::Settings) + Send>,
+    app: Box<dyn FnOnce(&mut target::App)>,
+    tune: Box<dyn FnOnce(&mut gateway::Settings)>,
 }
 
 pub(crate) fn sdkappid() -> SdkAppId {
@@ -71,23 +67,49 @@ impl Builder {
             boot: Boot {
                 gateway: loopback(),
                 admin: loopback(),
-                workers: Some(const { std::num::NonZeroUsize::new(1).unwrap() }),
+                workers: NonZeroUsize::new(1),
                 ..Boot::default()
             },
+            app: Box::new(|_| ()),
             tune: Box::new(|_| ()),
         }
     }
 
     /// Changes settings before the gateway starts.
-    pub(crate) fn tuned(mut self, tune: impl FnOnce(&mut gateway::Settings) + Send + 'static) -> Self {
+    pub(crate) fn tuned(mut self, tune: impl FnOnce(&mut gateway::Settings) + 'static) -> Self {
         self.tune = Box::new(tune);
+        self
+    }
+
+    /// Changes the app before the gateway starts.
+    pub(crate) fn with_app(mut self, change: impl FnOnce(&mut target::App) + 'static) -> Self {
+        self.app = Box::new(change);
+        self
+    }
+
+    /// Sends the app's calls here and not to the sandbox.
+    pub(crate) fn calling(self, urls: &[&str]) -> Self {
+        let endpoints = urls.iter().map(|url| url.parse().unwrap()).collect();
+        self.with_app(|app| app.endpoints = Endpoints::private(endpoints))
+    }
+
+    /// The sandbox without TLS, so that calls reach it over HTTP/1.1.
+    pub(crate) fn plain(mut self) -> Self {
+        self.sandbox.tls = false;
+        self
+    }
+
+    pub(crate) fn workers(mut self, workers: usize) -> Self {
+        self.boot.workers = NonZeroUsize::new(workers);
         self
     }
 
     pub(crate) async fn start(self) -> World {
         let sandbox = Sandbox::start(self.sandbox, Arc::new(SystemClock)).await.unwrap();
+        let mut app = app_of(&sandbox);
+        (self.app)(&mut app);
         let mut apps = Apps::default();
-        apps.add(app_of(&sandbox), true).unwrap();
+        apps.add(app, true).unwrap();
         let mut live = gateway::Settings::of(apps);
         (self.tune)(&mut live);
         let gateway = App::start(Settings { boot: self.boot, live }, Arc::new(SystemClock)).unwrap();
@@ -125,6 +147,11 @@ impl World {
         self.gateway.as_ref().unwrap()
     }
 
+    /// A caller with a connection of its own.
+    pub(crate) async fn client(&self) -> Client {
+        Client::to(&self.host).await
+    }
+
     /// Calls an API with a body.
     pub(crate) async fn call(&self, api: &str, body: &str) -> Answer {
         self.send(post(&format!("/v4/{api}"), body)).await
@@ -135,11 +162,33 @@ impl World {
         send(&self.host, request).await
     }
 
-    /// The text of the admin listener's `path`.
+    /// What the sandbox saw.
+    pub(crate) fn report(&self) -> Report {
+        self.sandbox.control().report()
+    }
+
+    /// What the admin listener answers.
     pub(crate) async fn admin(&self, path: &str) -> Answer {
         let host = self.gateway().admin_address().to_string();
-        let request = Request::get(path).header("host", &host).body(Full::default()).unwrap();
-        send(&host, request).await
+        send(&host, Request::get(path).body(Full::default()).unwrap()).await
+    }
+
+    /// What is counted.
+    pub(crate) async fn metrics(&self) -> Samples {
+        Samples::read(std::str::from_utf8(&self.admin("/metrics").await.body).unwrap())
+    }
+
+    /// Looks at what is counted until `is_so`. Panics when that takes too long.
+    pub(crate) async fn until(&self, is_so: impl Fn(&Samples) -> bool) {
+        let mut samples = self.metrics().await;
+        for _ in 0..PATIENCE.as_millis() / LOOK_EVERY.as_millis() {
+            if is_so(&samples) {
+                return;
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+            samples = self.metrics().await;
+        }
+        panic!("it did not come to that: {samples:?}");
     }
 
     /// Ends the gateway at once, then the sandbox.
@@ -151,38 +200,6 @@ impl World {
     }
 }
 
-/// A POST with a JSON body, as a backend would send it.
-pub(crate) fn post(path: &str, body: &str) -> Request<Full<Bytes>> {
-    Request::post(path)
-        .header("content-type", "application/json")
-        .body(Full::new(Bytes::copy_from_slice(body.as_bytes())))
-        .unwrap()
-}
-
-/// Sends a request on a connection of its own.
-pub(crate) async fn send(host: &str, mut request: Request<Full<Bytes>>) -> Answer {
-    if !request.headers().contains_key("host") {
-        request.headers_mut().insert("host", host.parse().unwrap());
-    }
-    let stream = tokio::net::TcpStream::connect(host).await.unwrap();
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
-    let driver = tokio::spawn(connection);
-    let (head, body) = sender.send_request(request).await.unwrap().into_parts();
-    let body = read_capped(body, 64 << 20).await.unwrap();
-    driver.abort();
-    Answer { status: head.status, headers: head.headers, body }
-}
-
-impl Answer {
-    pub(crate) fn json(&self) -> serde_json::Value {
-        serde_json::from_slice(&self.body).unwrap_or_else(|_| panic!("no JSON: {:?}", self.body))
-    }
-
-    pub(crate) fn error_code(&self) -> i64 {
-        self.json()["ErrorCode"].as_i64().unwrap()
-    }
-
-    pub(crate) fn header(&self, name: &str) -> &str {
-        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
-    }
-}
+/// How long anything may take that is waited for.
+const PATIENCE: Duration = Duration::from_secs(10);
+const LOOK_EVERY: Duration = Duration::from_millis(10);

@@ -146,9 +146,19 @@ impl Metrics {
     /// the catalogue's APIs and the first [`APIS`] others keep their own labels; later ones share a bundle.
     #[must_use]
     pub fn api(&self, app: &str, api: &str) -> Arc<ApiMetrics> {
+        self.bundle(app, |labels| labels.label(api))
+    }
+
+    /// The same for an API that the settings name: it keeps its own label whatever else was called.
+    #[must_use]
+    pub fn named_api(&self, app: &str, api: &str) -> Arc<ApiMetrics> {
+        self.bundle(app, |labels| labels.reserve(api))
+    }
+
+    fn bundle(&self, app: &str, api: impl FnOnce(&Bounded) -> Label) -> Arc<ApiMetrics> {
         let app = self.app_labels.label(app);
         let apis = self.apps.find_or(&app, || Arc::new(AppApis::new()));
-        let api = apis.labels.label(api);
+        let api = api(&apis.labels);
         apis.bundles.find_or(&api, || {
             let (app, api) = (self.app_labels.text(app), apis.labels.text(api));
             Arc::new(ApiMetrics::new(app, api, Arc::clone(&self.shared)))
