@@ -5,6 +5,7 @@ mod commands;
 mod layering;
 mod official_library;
 mod prometheus;
+mod rewriting;
 mod routing;
 mod signing;
 
