@@ -87,8 +87,9 @@ pub fn relay(relayed: Relayed, aside: &Aside<'_>) -> Response<ReplyBody> {
         if let Some(id) = &reading.request_id {
             insert(headers, TENCENT_REQUEST_ID, id.as_str());
         }
-        if let Some(status) = proxy_status_of(outcome) {
-            insert(headers, PROXY_STATUS, &format!("{PROXY}; {status}"));
+        if let Some(who) = proxy_status_of(outcome) {
+            let status = relayed.status.as_u16();
+            insert(headers, PROXY_STATUS, &format!("{PROXY}; received-status={status}; details=\"{who}\""));
         }
     }
     if let (Some(remaining), Some(api)) = (relayed.remaining, aside.api) {
@@ -151,10 +152,8 @@ pub fn as_bytes(rejection: &Rejection, http_status: HttpStatus, request_id: &str
 /// Whether it was Tencent who limited or refused.
 fn proxy_status_of(outcome: CallOutcome) -> Option<&'static str> {
     match outcome {
-        CallOutcome::Throttled => Some("received-status=200; details=\"tencent-limited\""),
-        CallOutcome::TencentError | CallOutcome::Auth => {
-            Some("received-status=200; details=\"tencent-refused\"")
-        }
+        CallOutcome::Throttled => Some("tencent-limited"),
+        CallOutcome::TencentError | CallOutcome::Auth => Some("tencent-refused"),
         CallOutcome::Ok | CallOutcome::Refused | CallOutcome::Fault => None,
     }
 }

@@ -23,9 +23,29 @@ pub(crate) struct Asked {
     pub(crate) body: String,
 }
 
+/// An answer, made from what was asked: the whole of it, head and body.
+pub(crate) type AnswerTo = Box<dyn FnOnce(&Asked) -> Vec<u8> + Send>;
+
+fn answer_always(answer: &'static str) -> AnswerTo {
+    Box::new(move |_| answer.into())
+}
+
+impl Asked {
+    /// The UserSig in the URL.
+    pub(crate) fn usersig(&self) -> &str {
+        let (_, rest) = self.head.split_once("&usersig=").expect("calls carry a UserSig");
+        rest.split('&').next().expect("there is always a first piece")
+    }
+}
+
 impl CannedServer {
     /// On a free TCP port.
     pub(crate) fn tcp(answers: &[&'static str]) -> Self {
+        Self::answering(answers.iter().map(|&answer| answer_always(answer)).collect())
+    }
+
+    /// On a free TCP port, with answers that depend on what was asked.
+    pub(crate) fn answering(answers: Vec<AnswerTo>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
         let url = format!("http://{}", listener.local_addr().expect("a bound socket has an address"));
         Self::start(url, answers, move || Ok(listener.accept()?.0))
@@ -34,6 +54,7 @@ impl CannedServer {
     /// On a Unix socket at `path`.
     pub(crate) fn unix(path: &Path, answers: &[&'static str]) -> Self {
         let listener = UnixListener::bind(path).expect("the path is free and short");
+        let answers = answers.iter().map(|&answer| answer_always(answer)).collect();
         Self::start(format!("unix:{}", path.display()), answers, move || Ok(listener.accept()?.0))
     }
 
@@ -44,17 +65,16 @@ impl CannedServer {
 
     fn start<S: Read + Write>(
         url: String,
-        answers: &[&'static str],
+        answers: Vec<AnswerTo>,
         accept: impl Fn() -> std::io::Result<S> + Send + 'static,
     ) -> Self {
         let (tell, requests) = channel();
-        let answers = answers.to_vec();
         thread::spawn(move || {
             for answer in answers {
                 let mut stream = accept().expect("the listener stands");
                 let asked = read_request(&mut stream);
                 // A client that has hung up is the test's affair.
-                _ = stream.write_all(answer.as_bytes());
+                _ = stream.write_all(&answer(&asked));
                 _ = tell.send(asked);
             }
         });

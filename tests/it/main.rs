@@ -1,5 +1,6 @@
 //! Whole-program tests: one binary, a module for each behaviour.
 
+mod answers;
 mod check;
 mod commands;
 mod layering;

@@ -134,6 +134,10 @@ impl Intake {
                 Some(b"gzip" | b"x-gzip") => Some(Gunzip::new(rules.longest)),
                 Some(_) => return Err(Unusable::Encoding),
             };
+        // Known to be too long before any of it was relayed.
+        if gunzip.is_none() && announced(headers).is_some_and(|length| length > rules.longest) {
+            return Err(Unusable::TooLong(rules.longest));
+        }
         let (scanner, masker) = (Scanner::new(rules.family), Masker::new(usersig.expose()));
         Ok(Self { answer, gunzip, scanner, masker, rules, came: 0 })
     }
@@ -205,6 +209,11 @@ impl Intake {
         let tail = joined(tail, &held);
         Ok((Outcome::of(self.rules.family, self.scanner.finish()), tail))
     }
+}
+
+/// How long the body says it is.
+fn announced(headers: &HeaderMap) -> Option<usize> {
+    headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
 fn joined(first: Bytes, more: &[u8]) -> Bytes {
