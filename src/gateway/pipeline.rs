@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -65,7 +66,7 @@ impl Gateway {
     /// Takes a call and gives the reply.
     ///
     /// A caller who hangs up drops the future. What was not yet sent is given up then; what was sent runs to its end on
-    /// this worker, unheard but recorded.
+    /// this worker, unheard but recorded. A panic costs its own call a 500 and nobody else anything.
     pub fn handle<B>(
         &self,
         request: Request<B>,
@@ -74,10 +75,21 @@ impl Gateway {
     where
         B: Body + 'static,
     {
-        let gateway = self.clone();
+        // One settings snapshot for the whole call.
+        let live = self.shared.live.load_full();
+        let http_status = live.answers.http_status;
+        let caller = caller::identify(request.headers(), peer, &live.callers);
+        let request_id: Arc<str> =
+            caller.wishes().request_id.as_ref().map_or_else(made_request_id, |id| id.as_str().into());
+        let record = Record::begin(&self.shared.metrics, live.record, &caller, Arc::clone(&request_id));
+
         let under_way = Rc::new(Cell::new(false));
-        let call = Box::pin(gateway.record_and_reply(request, peer, Rc::clone(&under_way)));
-        ToItsEnd { call: Some(call), under_way }
+        let call = self.clone().record_and_reply(live, caller, request, Rc::clone(&under_way), record);
+        let failed = move || {
+            let aside = Aside { request_id: &request_id, api: None, wait: Duration::ZERO, upstream: None };
+            reply::reject(&Rejection::Panicked, http_status, &aside)
+        };
+        ToItsEnd { call: Some(Box::pin(call)), under_way, failed }
     }
 
     /// A refusal as the bytes of a whole HTTP/1.1 response, for a connection on which no request could be read.
@@ -95,17 +107,12 @@ impl Gateway {
 
     async fn record_and_reply<B: Body>(
         self,
+        live: Arc<Settings>,
+        caller: Caller,
         request: Request<B>,
-        peer: Peer,
         under_way: Rc<Cell<bool>>,
+        mut record: Record,
     ) -> Response<ReplyBody> {
-        // One settings snapshot for the whole call.
-        let live = self.shared.live.load_full();
-        let caller = caller::identify(request.headers(), peer, &live.callers);
-        let request_id =
-            caller.wishes().request_id.as_ref().map_or_else(made_request_id, |id| id.as_str().into());
-        let mut record = Record::begin(&self.shared.metrics, live.record, &caller, request_id);
-
         let result = self.steps(&live, caller, request, &under_way, &mut record).await;
 
         let request_id = Arc::clone(record.request_id());
@@ -211,26 +218,30 @@ fn made_request_id() -> Arc<str> {
     format!("gw-{:032x}", fastrand::u128(..)).into()
 }
 
-/// A call that is not given up once any of it was sent.
-struct ToItsEnd<F: Future + 'static> {
+/// A call that is not given up once any of it was sent, and whose panic becomes a reply.
+struct ToItsEnd<F: Future + 'static, R> {
     call: Option<Pin<Box<F>>>,
     under_way: Rc<Cell<bool>>,
+    failed: R,
 }
 
-impl<F: Future + 'static> Future for ToItsEnd<F> {
+impl<F: Future + 'static, R: Fn() -> F::Output + Unpin> Future for ToItsEnd<F, R> {
     type Output = F::Output;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
         let Some(call) = &mut self.call else { return Poll::Pending };
-        let result = call.as_mut().poll(cx);
-        if result.is_ready() {
+        // Nobody sees what a panic left half done: the call's own things are dropped, and the locks of what is
+        // shared are taken whether they are poisoned or not.
+        let poll = catch_unwind(AssertUnwindSafe(|| call.as_mut().poll(cx)));
+        let poll = poll.unwrap_or_else(|_| Poll::Ready((self.failed)()));
+        if poll.is_ready() {
             self.call = None;
         }
-        result
+        poll
     }
 }
 
-impl<F: Future + 'static> Drop for ToItsEnd<F> {
+impl<F: Future + 'static, R> Drop for ToItsEnd<F, R> {
     fn drop(&mut self) {
         if let Some(call) = self.call.take().filter(|_| self.under_way.get() && !std::thread::panicking()) {
             tokio::task::spawn_local(async move {
@@ -279,3 +290,6 @@ impl Drop for Place<'_> {
         self.0.now.fetch_sub(1, Ordering::Relaxed);
     }
 }
+
+#[cfg(test)]
+mod tests;
