@@ -24,6 +24,7 @@ mod wire;
 mod tests;
 
 use std::cell::RefCell;
+use std::error::Error as _;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -33,7 +34,6 @@ use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Frame;
 use rustls::pki_types::CertificateDer;
-use tokio::time::Instant;
 
 use crate::model::endpoint::Endpoint;
 
@@ -45,7 +45,7 @@ pub use proxy::{BadEgressProxy, EgressProxy};
 ///
 /// Each method is called at most once, in the order in which they stand here.
 pub trait Departure {
-    /// The first byte is about to be written: from here on the request may arrive.
+    /// The kernel took the first bytes, or will: from here on the request may arrive.
     fn writing(&self);
     /// The last byte was handed to the kernel.
     fn sent(&self);
@@ -79,7 +79,7 @@ pub struct Connection {
 #[derive(Debug)]
 enum Kind {
     Http1(Box<http1::Lease>),
-    Http2(http2::Handle),
+    Http2(http2::Lease),
 }
 
 /// Why there was no response. Whether the request may have arrived, its [`Departure`] knows.
@@ -96,7 +96,12 @@ pub struct Answer {
 #[derive(Debug)]
 enum AnswerKind {
     Http1(http1::Incoming),
-    Http2(hyper::body::Incoming),
+    /// With its call's share in the connection.
+    Http2(
+        hyper::body::Incoming,
+        #[expect(dead_code, reason = "held until the answer was read: dropping it frees the stream's place")]
+        http2::Lease,
+    ),
 }
 
 impl Client {
@@ -118,7 +123,7 @@ impl Client {
         extra_roots: &[CertificateDer<'static>],
         settings: &Settings,
     ) -> Result<Connection, ConnectError> {
-        if let Some(kind) = pool::checkout(&self.pool, endpoint, extra_roots, Instant::now()) {
+        if let Some(kind) = pool::checkout(&self.pool, endpoint, extra_roots).await {
             return Ok(Connection { kind, reused: true });
         }
         self.fresh_connection(endpoint, extra_roots, settings).await
@@ -182,9 +187,23 @@ impl Connection {
     ) -> Result<Response<Answer>, SendError> {
         match self.kind {
             Kind::Http1(lease) => lease.send(request, departure).await,
-            Kind::Http2(handle) => handle.send(request, departure).await,
+            Kind::Http2(lease) => lease.send(request, departure).await,
         }
         .map_err(SendError)
+    }
+}
+
+impl SendError {
+    /// Whether the other side said that it did not take the request up, so that it was not executed, though some of
+    /// it may have arrived.
+    #[must_use]
+    pub fn was_turned_away(&self) -> bool {
+        let cause = self.0.source().and_then(|cause| cause.downcast_ref::<h2::Error>());
+        cause.is_some_and(|cause| {
+            // A goodbye fails those requests only that came after the last one that will be served (RFC 9113,
+            // section 6.8); a refused stream was not processed (section 8.7).
+            cause.is_remote() && (cause.is_go_away() || cause.reason() == Some(h2::Reason::REFUSED_STREAM))
+        })
     }
 }
 
@@ -198,7 +217,7 @@ impl http_body::Body for Answer {
     ) -> Poll<Option<Result<Frame<Bytes>, SendError>>> {
         let frame = match &mut self.kind {
             AnswerKind::Http1(incoming) => incoming.poll_frame(cx),
-            AnswerKind::Http2(incoming) => Pin::new(incoming).poll_frame(cx),
+            AnswerKind::Http2(incoming, _) => Pin::new(incoming).poll_frame(cx),
         };
         frame.map(|frame| frame.map(|frame| frame.map_err(SendError)))
     }
@@ -207,7 +226,7 @@ impl http_body::Body for Answer {
         match &self.kind {
             // The end must be seen by polling, since that is what brings the connection back.
             AnswerKind::Http1(incoming) => incoming.is_over(),
-            AnswerKind::Http2(incoming) => incoming.is_end_stream(),
+            AnswerKind::Http2(incoming, _) => incoming.is_end_stream(),
         }
     }
 }

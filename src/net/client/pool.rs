@@ -1,6 +1,6 @@
 //! Idle connections of one worker, by endpoint and trust.
 //!
-//! The latest is used first, so that under falling load the others grow old and are closed. A task closes what lay
+//! Of those over HTTP/1.1 the latest is used first, so that under falling load the others grow old and are closed. A task closes what lay
 //! idle too long; it runs only while something is idle.
 
 use std::cell::RefCell;
@@ -28,7 +28,7 @@ pub(super) struct Pool {
 struct Host {
     roots: Vec<CertificateDer<'static>>,
     http1: Vec<(Instant, Box<Lease>)>,
-    http2: Option<Handle>,
+    http2: Vec<Handle>,
 }
 
 /// Where a connection goes when its call is done.
@@ -39,26 +39,23 @@ pub(super) struct Home {
 }
 
 /// A connection that can be used now.
-pub(super) fn checkout(
+pub(super) async fn checkout(
     pool: &Rc<RefCell<Pool>>,
     endpoint: &Endpoint,
     roots: &[CertificateDer<'static>],
-    now: Instant,
 ) -> Option<Kind> {
-    let mut pool = pool.borrow_mut();
-    let host = pool.hosts.get_mut(endpoint)?.iter_mut().find(|host| host.roots == roots)?;
-    if let Some(handle) = &host.http2 {
-        if handle.stands() && now.duration_since(handle.made()) < MAX_AGE {
-            return Some(Kind::Http2(handle.clone()));
+    loop {
+        let connection = pool.borrow_mut().find(endpoint, roots, Instant::now())?;
+        match &connection {
+            Kind::Http1(_) => return Some(connection),
+            // The pool will not give it again when it turns out to be closed.
+            Kind::Http2(lease) => {
+                if lease.stands().await {
+                    return Some(connection);
+                }
+            }
         }
-        host.http2 = None;
     }
-    while let Some((_, mut lease)) = host.http1.pop() {
-        if now.duration_since(lease.made()) < MAX_AGE && lease.stands() {
-            return Some(Kind::Http1(lease));
-        }
-    }
-    None
 }
 
 impl Pool {
@@ -67,7 +64,25 @@ impl Pool {
     }
 
     pub(super) fn idle(&self) -> usize {
-        self.hosts.values().flatten().map(|host| host.http1.len() + usize::from(host.http2.is_some())).sum()
+        let idle = |host: &Host| {
+            host.http1.len() + host.http2.iter().filter(|handle| handle.idle_since().is_some()).count()
+        };
+        self.hosts.values().flatten().map(idle).sum()
+    }
+
+    fn find(&mut self, endpoint: &Endpoint, roots: &[CertificateDer<'static>], now: Instant) -> Option<Kind> {
+        let host = self.hosts.get_mut(endpoint)?.iter_mut().find(|host| host.roots == roots)?;
+        host.http2.retain(|handle| handle.stands() && now.duration_since(handle.made()) < MAX_AGE);
+        // The oldest first, so that under falling load the others grow old and are closed.
+        if let Some(lease) = host.http2.iter().find_map(Handle::lease) {
+            return Some(Kind::Http2(lease));
+        }
+        while let Some((_, mut lease)) = host.http1.pop() {
+            if now.duration_since(lease.made()) < MAX_AGE && lease.stands() {
+                return Some(Kind::Http1(lease));
+            }
+        }
+        None
     }
 
     fn host(&mut self, key: &(Endpoint, Vec<CertificateDer<'static>>)) -> &mut Host {
@@ -77,7 +92,7 @@ impl Pool {
         }
         let hosts = self.hosts.entry(endpoint.clone()).or_default();
         let index = hosts.iter().position(|host| host.roots == *roots).unwrap_or_else(|| {
-            hosts.push(Host { roots: roots.clone(), http1: Vec::new(), http2: None });
+            hosts.push(Host { roots: roots.clone(), http1: Vec::new(), http2: Vec::new() });
             hosts.len() - 1
         });
         &mut hosts[index]
@@ -89,12 +104,12 @@ impl Pool {
             for host in &mut *hosts {
                 host.http1
                     .retain_mut(|(since, lease)| now.duration_since(*since) < IDLE_TIMEOUT && lease.stands());
-                if host.http2.as_ref().is_some_and(|handle| !handle.stands() || now - handle.made() > MAX_AGE)
-                {
-                    host.http2 = None;
-                }
+                host.http2.retain(|handle| {
+                    let idle = handle.idle_since().map_or(Duration::ZERO, |since| now.duration_since(since));
+                    handle.stands() && idle < IDLE_TIMEOUT && now.duration_since(handle.made()) < MAX_AGE
+                });
             }
-            hosts.retain(|host| !host.http1.is_empty() || host.http2.is_some());
+            hosts.retain(|host| !host.http1.is_empty() || !host.http2.is_empty());
         }
         self.hosts.retain(|_, hosts| !hosts.is_empty());
         !self.hosts.is_empty()
@@ -125,8 +140,13 @@ impl Home {
     /// A new connection that many calls can share.
     pub(super) fn take_in_http2(&self, handle: Handle) {
         let Some(pool) = self.pool.upgrade() else { return };
-        // Where several were made at once, the newest serves those to come; the others end with their calls.
-        pool.borrow_mut().host(&self.key).http2 = Some(handle);
+        let mut pool_ref = pool.borrow_mut();
+        let host = pool_ref.host(&self.key);
+        // Where several were made at once, one serves the calls to come; the others end with their own.
+        if !host.http2.iter().any(|other| other.stands() && other.has_room()) {
+            host.http2.push(handle);
+        }
+        drop(pool_ref);
         keep_swept(&pool);
     }
 }
@@ -151,9 +171,9 @@ fn keep_swept(pool: &Rc<RefCell<Pool>>) {
 }
 
 /// Idle connections that one worker keeps to one endpoint.
-const MAX_IDLE: usize = 512;
+pub(super) const MAX_IDLE: usize = 512;
 /// Tencent's idle timeout is not published; nginx, which its answers name, closes after 75 s by default.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(55);
+pub(super) const IDLE_TIMEOUT: Duration = Duration::from_secs(55);
 /// After this long a connection is not used again, so that a change of the host's addresses takes effect.
 const MAX_AGE: Duration = Duration::from_secs(300);
-const SWEEP_EVERY: Duration = Duration::from_secs(10);
+pub(super) const SWEEP_EVERY: Duration = Duration::from_secs(10);

@@ -2,23 +2,28 @@
 //! stream that carries its bytes.
 //!
 //! The HTTP library takes a request and writes it when it can. Whoever keeps Tencent's ceiling must know when the first
-//! byte is written and when the last byte was handed to the kernel. The stream sees both: the first write after a
-//! request was given to the connection, and the first completed flush after the request's body was taken, since the
-//! library flushes the stream only when its own buffers are empty, and TLS hands all its records on when flushed.
+//! byte is written and when the last byte was handed to the kernel. Three places tell: the request's body, at which
+//! the library looks when it takes the request up; the body's bytes, which it uses up when it puts them on the wire or
+//! into the buffer before it, however long the other side's window keeps them back; and the stream, which sees what
+//! the kernel takes, and is flushed by the library only when its own buffers are empty, and by TLS when all its records
+//! are handed on. So a request begins to leave with the first bytes that the kernel takes after it was taken up, and
+//! has left with the first completed flush after its body was used up.
 
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::task::{Context, Poll};
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use http_body::{Frame, SizeHint};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::client::TlsStream;
 
 use super::Departure;
-use super::socket::Socket;
+use super::socket::{Socket, Window};
 
 /// Shared by a connection's stream and whoever uses the connection. Released with the last of them.
 #[derive(Default)]
@@ -32,7 +37,27 @@ pub(super) struct Wire {
 struct Leaving {
     departure: Rc<dyn Departure>,
     written: bool,
-    body_taken: Rc<Cell<bool>>,
+    progress: Arc<Progress>,
+}
+
+/// How far the library came with a request.
+///
+/// It never leaves its thread; it is atomic because the library asks that a body's bytes could.
+#[derive(Debug, Default)]
+struct Progress(AtomicU8);
+
+// The stages of a request inside the library, after it was given to it.
+const TAKEN_UP: u8 = 1;
+const USED_UP: u8 = 2;
+
+impl Progress {
+    fn reach(&self, stage: u8) {
+        self.0.fetch_max(stage, Ordering::Relaxed);
+    }
+
+    fn has_reached(&self, stage: u8) -> bool {
+        self.0.load(Ordering::Relaxed) >= stage
+    }
 }
 
 impl Wire {
@@ -51,30 +76,46 @@ impl Wire {
 
     /// A request is given to the connection: gives the body to send with it.
     pub(super) fn leave(&self, departure: Rc<dyn Departure>, body: Bytes) -> Outgoing {
-        let body_taken = Rc::new(Cell::new(false));
+        let progress = Arc::new(Progress::default());
+        let body = (!body.is_empty()).then_some(body);
         self.leaving.borrow_mut().push(Leaving {
             departure,
             written: false,
-            body_taken: Rc::clone(&body_taken),
+            progress: Arc::clone(&progress),
         });
-        Outgoing { body: Some(body), taken: body_taken }
+        Outgoing { has_bytes: body.is_some(), body, progress }
     }
 
-    /// Forgets requests that will not leave any more.
+    /// Forgets a request of which nothing more will leave.
     pub(super) fn forget(&self, departure: &Rc<dyn Departure>) {
         self.leaving.borrow_mut().retain(|leaving| !Rc::ptr_eq(&leaving.departure, departure));
     }
 
-    fn writing(&self) {
-        for leaving in self.leaving.borrow_mut().iter_mut().filter(|leaving| !leaving.written) {
-            leaving.written = true;
-            leaving.departure.writing();
+    /// Forgets a request that nobody waits for any more. One that the library took up may leave all the same, so its
+    /// departure is told that it does.
+    pub(super) fn abandon(&self, departure: &Rc<dyn Departure>) {
+        for leaving in &*self.leaving.borrow() {
+            let may_leave = !leaving.written && leaving.progress.has_reached(TAKEN_UP);
+            if may_leave && Rc::ptr_eq(&leaving.departure, departure) {
+                departure.writing();
+            }
+        }
+        self.forget(departure);
+    }
+
+    /// The kernel took some bytes.
+    pub(super) fn written(&self) {
+        for leaving in &mut *self.leaving.borrow_mut() {
+            if !leaving.written && leaving.progress.has_reached(TAKEN_UP) {
+                leaving.written = true;
+                leaving.departure.writing();
+            }
         }
     }
 
     fn flushed(&self) {
         self.leaving.borrow_mut().retain(|leaving| {
-            let sent = leaving.body_taken.get();
+            let sent = leaving.written && leaving.progress.has_reached(USED_UP);
             if sent {
                 leaving.departure.sent();
             }
@@ -89,35 +130,70 @@ impl std::fmt::Debug for Wire {
     }
 }
 
-/// A request's body, which tells the wire when it was taken.
+/// A request's body, which tells how far the library came with the request.
 #[derive(Debug)]
 pub(super) struct Outgoing {
     body: Option<Bytes>,
-    taken: Rc<Cell<bool>>,
+    has_bytes: bool,
+    progress: Arc<Progress>,
+}
+
+impl Outgoing {
+    /// The library looks at the body when it takes the request up, to write its head.
+    fn looked_at(&self) {
+        self.progress.reach(if self.has_bytes { TAKEN_UP } else { USED_UP });
+    }
 }
 
 impl http_body::Body for Outgoing {
-    type Data = Bytes;
+    type Data = Piece;
     type Error = std::convert::Infallible;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         _: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        self.taken.set(true);
-        Poll::Ready(self.body.take().map(|body| Ok(Frame::data(body))))
+    ) -> Poll<Option<Result<Frame<Piece>, Self::Error>>> {
+        self.looked_at();
+        let progress = Arc::clone(&self.progress);
+        Poll::Ready(self.body.take().map(|bytes| Ok(Frame::data(Piece { bytes, progress }))))
     }
 
     fn is_end_stream(&self) -> bool {
+        self.looked_at();
         self.body.is_none()
     }
 
     fn size_hint(&self) -> SizeHint {
+        self.looked_at();
         SizeHint::with_exact(self.body.as_ref().map_or(0, |body| body.len() as u64))
     }
 }
 
-/// A connection's stream, plain or TLS, that tells its [`Wire`] what is written and flushed.
+/// A body's bytes, which tell when they were used up.
+#[derive(Debug)]
+pub(super) struct Piece {
+    bytes: Bytes,
+    progress: Arc<Progress>,
+}
+
+impl Buf for Piece {
+    fn remaining(&self) -> usize {
+        self.bytes.remaining()
+    }
+
+    fn chunk(&self) -> &[u8] {
+        self.bytes.chunk()
+    }
+
+    fn advance(&mut self, count: usize) {
+        self.bytes.advance(count);
+        if self.bytes.is_empty() {
+            self.progress.reach(USED_UP);
+        }
+    }
+}
+
+/// A connection's stream, plain or TLS, that tells its [`Wire`] when it is flushed.
 #[derive(Debug)]
 pub(super) struct Stream {
     kind: StreamKind,
@@ -137,6 +213,14 @@ impl Stream {
 
     pub(super) fn wire(&self) -> Rc<Wire> {
         Rc::clone(&self.wire)
+    }
+
+    /// A look at the socket at the bottom.
+    pub(super) fn window(&self) -> Window {
+        match &self.kind {
+            StreamKind::Plain(socket) => socket.window(),
+            StreamKind::Tls(tls) => tls.get_ref().0.window(),
+        }
     }
 
     /// Whether the other side chose HTTP/2 when TLS was set up.
@@ -160,7 +244,6 @@ impl AsyncRead for Stream {
 
 impl AsyncWrite for Stream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        self.wire.writing();
         match &mut self.kind {
             StreamKind::Plain(socket) => Pin::new(socket).poll_write(cx, buf),
             StreamKind::Tls(tls) => Pin::new(tls).poll_write(cx, buf),
@@ -172,7 +255,6 @@ impl AsyncWrite for Stream {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.wire.writing();
         match &mut self.kind {
             StreamKind::Plain(socket) => Pin::new(socket).poll_write_vectored(cx, bufs),
             StreamKind::Tls(tls) => Pin::new(tls).poll_write_vectored(cx, bufs),
