@@ -72,7 +72,7 @@ impl App {
     ///
     /// # Errors
     /// When an address is taken, TLS cannot be offered, or the system gives no threads. Nothing is left running then.
-    pub fn start(settings: Settings, clock: Arc<dyn WallClock>) -> Result<Self, StartError> {
+    pub fn start(settings: Settings, clock: &Arc<dyn WallClock>) -> Result<Self, StartError> {
         let Settings { boot, live } = settings;
         let workers =
             boot.workers.or_else(|| std::thread::available_parallelism().ok()).map_or(1, NonZeroUsize::get);
@@ -87,11 +87,11 @@ impl App {
             .enable_all()
             .build()?;
         let metrics = Metrics::new(env!("CARGO_PKG_VERSION"));
-        let shared = share(live, boot.limits, boot.max_in_flight, &control, &metrics, Arc::clone(&clock));
+        let shared = share(live, boot.limits, boot.max_in_flight, &control, &metrics, Arc::clone(clock));
         let readiness = Readiness::new();
         let stopper = Stopper::new();
 
-        let status = status::teller(&shared, &readiness, clock);
+        let status = status::teller(&shared, &readiness, &**clock);
         let state = admin::State { metrics: Arc::clone(&metrics), readiness: readiness.clone(), status };
         let admin = admin_listener(admin, &control)?;
         control.spawn(admin::serve(admin, state, stopper.signal()));
@@ -217,12 +217,12 @@ fn share(
     let weak = Arc::downgrade(&shared);
     metrics.register_ceilings(Box::new(move || {
         let readings = weak.upgrade().map(|shared| shared.admission.readings()).unwrap_or_default();
-        readings.into_iter().map(ceiling_reading).collect()
+        readings.iter().map(ceiling_reading).collect()
     }));
     shared
 }
 
-fn ceiling_reading(reading: Reading) -> CeilingReading {
+fn ceiling_reading(reading: &Reading) -> CeilingReading {
     CeilingReading {
         app: reading.app.to_string(),
         api: reading.api.to_string(),

@@ -13,7 +13,7 @@ use crate::gateway::target::App;
 pub(super) fn teller(
     shared: &Arc<Shared>,
     readiness: &Readiness,
-    clock: Arc<dyn WallClock>,
+    clock: &dyn WallClock,
 ) -> Arc<dyn Fn() -> Status + Send + Sync> {
     let (shared, readiness, started_at) = (Arc::clone(shared), readiness.clone(), clock.unix_seconds());
     let began = tokio::time::Instant::now();
@@ -23,7 +23,7 @@ pub(super) fn teller(
         uptime_seconds: began.elapsed().as_secs(),
         readiness: readiness.state(),
         apps: shared.live.load().apps.all().into_iter().map(|app| app_status(app, &shared)).collect(),
-        ceilings: shared.admission.readings().into_iter().map(ceiling_reading).collect(),
+        ceilings: shared.admission.readings().iter().map(ceiling_reading).collect(),
     })
 }
 

@@ -10,7 +10,7 @@ use rustls::pki_types::pem::PemObject;
 use super::Failure;
 use super::serve::{Signals, log_panics};
 use crate::app::App as RunningApp;
-use crate::clock::SystemClock;
+use crate::clock::{SystemClock, WallClock};
 use crate::config::settings::{Boot, Settings};
 use crate::gateway;
 use crate::gateway::target::{App, Apps, Endpoints};
@@ -47,8 +47,7 @@ pub(super) fn run(args: &Args, out: &mut impl Write) -> Result<(), Failure> {
         let sandbox = start_sandbox(args.sandbox, key.clone()).await?;
         let settings = settings(args, key, &sandbox)?;
         let drain = settings.boot.drain;
-        let gateway = RunningApp::start(settings, Arc::new(SystemClock))
-            .map_err(|error| Failure::new(error.to_string()))?;
+        let gateway = RunningApp::start(settings, &clock).map_err(|error| Failure::new(error.to_string()))?;
         introduce(&gateway, &sandbox, out)?;
         let drain = signals.drain(drain).await;
         tokio::select! {

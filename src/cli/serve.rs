@@ -9,7 +9,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use super::Failure;
 use super::config_args::ConfigArgs;
 use crate::app::App;
-use crate::clock::SystemClock;
+use crate::clock::{SystemClock, WallClock};
 use crate::config::settings::DrainSettings;
 use crate::telemetry::events::ConfigWarning;
 use crate::telemetry::logs;
@@ -37,8 +37,8 @@ pub(super) fn run(args: &Args, _out: &mut impl Write) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     // Caught before anything starts, so that a signal that comes early is not lost.
     let mut signals = runtime.block_on(async { Signals::catch() })?;
-    let app = App::start(loaded.settings, Arc::new(SystemClock))
-        .map_err(|error| Failure::new(error.to_string()))?;
+    let clock: Arc<dyn WallClock> = Arc::new(SystemClock);
+    let app = App::start(loaded.settings, &clock).map_err(|error| Failure::new(error.to_string()))?;
     runtime.block_on(async {
         let drain = signals.drain(drain).await;
         tokio::select! {

@@ -112,7 +112,10 @@ impl Builder {
         apps.add(app, true).unwrap();
         let mut live = gateway::Settings::of(apps);
         (self.tune)(&mut live);
-        let gateway = App::start(Settings { boot: self.boot, live }, Arc::new(SystemClock)).unwrap();
+        let gateway = {
+            let clock: Arc<dyn usersig_gateway::clock::WallClock> = Arc::new(SystemClock);
+            App::start(Settings { boot: self.boot, live }, &clock).unwrap()
+        };
         let host = gateway.gateway_address().to_string();
         World { sandbox, gateway: Some(gateway), host }
     }

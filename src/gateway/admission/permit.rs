@@ -63,7 +63,7 @@ impl Permit {
         if let Stage::Held | Stage::Writing = self.stage
             && let Some(bucket) = &self.bucket
         {
-            self.stage = Stage::Sent(bucket.with_tokens(|tokens, now| tokens.sent(now)));
+            self.stage = Stage::Sent(bucket.with_tokens(super::tokens::Tokens::sent));
         }
     }
 

@@ -249,7 +249,7 @@ impl Long {
             Some(Ok(piece)) => Poll::Ready(Some(Ok(piece))),
             Some(Err(unusable)) => {
                 let came = intake.came;
-                self.end(Err(unusable), came);
+                self.end(&Err(unusable), came);
                 Poll::Ready(Some(Err(unusable)))
             }
             None => Poll::Ready(self.finish()),
@@ -264,14 +264,14 @@ impl Long {
             Ok((Outcome::Fault(fault), _)) => (Err(fault.into()), Some(Err(fault.into()))),
             Err(unusable) => (Err(unusable), Some(Err(unusable))),
         };
-        self.end(result, came);
+        self.end(&result, came);
         tail
     }
 
-    fn end(&mut self, result: Result<Outcome, Unusable>, came: usize) {
+    fn end(&mut self, result: &Result<Outcome, Unusable>, came: usize) {
         self.intake = None;
         if let Some(ended) = self.ended.take() {
-            ended(&result, came);
+            ended(result, came);
         }
     }
 }

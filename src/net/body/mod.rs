@@ -106,7 +106,7 @@ mod tests {
     }
 
     fn pieces(pieces: &[&'static str]) -> Pieces {
-        Pieces(pieces.to_vec().into_iter())
+        Pieces(Vec::from(pieces).into_iter())
     }
 
     #[tokio::test]

@@ -138,7 +138,7 @@ async fn call_after_close(peer: impl Fn(Box<dyn FnOnce(peer::Door) + Send>) -> P
 #[tokio::test]
 async fn a_connection_that_the_other_side_closed_a_moment_ago_is_not_used() {
     for close in [Close::InOrder, Close::Reset] {
-        call_after_close(|script| Peer::plain(script), close).await;
+        call_after_close(Peer::plain, close).await;
         call_after_close(|script| Peer::tls("http/1.1", script), close).await;
     }
 }
@@ -324,10 +324,8 @@ async fn an_old_connection_is_not_used_again_so_that_new_addresses_take_effect()
         tokio::time::sleep(pool::IDLE_TIMEOUT / 2).await;
         tokio::time::resume();
         assert_eq!(call(&client, &peer).await, (REUSED, "x".into()));
-        let mut pool = client.pool.borrow_mut();
-        assert_eq!(pool.idle(), 1);
-        drop(std::mem::take(&mut *pool));
-        drop(pool);
+        assert_eq!(client.idle(), 1);
+        drop(client.pool.take());
         assert_eq!(call(&client, &peer).await, (NEW, "y".into()));
     })
     .await;
