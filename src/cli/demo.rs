@@ -47,6 +47,7 @@ pub(super) fn run(args: &Args, out: &mut impl Write) -> Result<(), Failure> {
         let sandbox = start_sandbox(args.sandbox, key.clone()).await?;
         let settings = settings(args, key, &sandbox)?;
         let drain = settings.boot.drain;
+        let clock: Arc<dyn WallClock> = Arc::new(SystemClock);
         let gateway = RunningApp::start(settings, &clock).map_err(|error| Failure::new(error.to_string()))?;
         introduce(&gateway, &sandbox, out)?;
         let drain = signals.drain(drain).await;

@@ -1,5 +1,7 @@
 //! Whole-program tests: one binary, a module for each behaviour.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 mod answers;
 mod bodies;
 mod check;
@@ -17,5 +19,7 @@ mod unusable;
 mod binary;
 mod canned_server;
 mod client;
+#[allow(dead_code, reason = "not every test needs all of it")]
 mod samples;
+#[allow(dead_code, reason = "not every test needs all of it")]
 mod world;

@@ -16,7 +16,7 @@
 //! N tokens: at most N in all, however much the network's delay varies below `transit_max` and wherever the window
 //! starts. A call of which no byte was ever written never arrives, so its token is home at once.
 //!
-//! With [`Guarantee::Dispatch`](super::Guarantee::Dispatch) the token comes home P after sending, whatever happens:
+//! With [`Guarantee::Dispatch`] the token comes home P after sending, whatever happens:
 //! then no second sees more than N *leave*.
 //!
 //! # Cost
