@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::Settings;
 use super::admission::Admission;
 use super::credentials::Credentials;
-use super::forward::{self, Call};
+use super::forward::{self, Call, Cause, Failure};
 use super::outcome::{self, TakenIn};
 use super::policy::Grant;
 use super::record::Record;
@@ -55,6 +55,11 @@ pub async fn run(
     let permit = permit?;
     let usersig = means.credentials.usersig(&call.target.app).await?;
 
+    // A call whose time is up must not be sent: nobody waits for it any more.
+    if Instant::now() >= deadline {
+        let failure = Failure { cause: Cause::Timeout, may_have_arrived: false, endpoint: None };
+        return Err(failure.into());
+    }
     let deadline = deadline.min(Instant::now() + live.upstream.request_timeout);
     let sending = forward::Sending { deadline, under_way };
     let tries = &mut |endpoint: &_, ended: forward::Attempt| record.tried(endpoint, ended.label());

@@ -166,3 +166,15 @@ fn with_header(mut request: Request<Full<Bytes>>, name: &'static str, value: &st
     request.headers_mut().insert(name, value.parse().unwrap());
     request
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_whose_time_is_up_is_not_sent() {
+    let world = World::start().await;
+    let mut request = post("/v4/live_config/get_callback", "{}");
+    request.headers_mut().insert("x-gateway-timeout", "0ms".parse().unwrap());
+    let answer = world.send(request).await;
+    assert_eq!(answer.status.as_u16(), 504);
+    assert!(answer.json()["ErrorInfo"].as_str().unwrap().contains("was not sent"));
+    assert_eq!(world.sandbox.control().report().arrived, 0);
+    world.end().await;
+}
