@@ -15,6 +15,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response, header};
 use http_body::Body;
 use serde::de::IgnoredAny;
+use tokio::time::Instant;
 
 use super::admission::Admission;
 use super::caller::{self, Caller};
@@ -154,7 +155,7 @@ impl Gateway {
         let deadline = record.began() + total_timeout(live, &caller);
         let grant = policy::allow(caller, target)?;
         only_post(&head.method)?;
-        let body = read_body(body, &head.headers, &shared.limits).await?;
+        let body = read_body(body, &head.headers, &shared.limits, deadline).await?;
         record.body(body.len());
         let call = Call {
             target: grant.target(),
@@ -182,17 +183,24 @@ fn only_post(method: &Method) -> Result<(), Rejection> {
 }
 
 /// Reads a body that Tencent would take: a JSON object. Nothing else costs a token.
-async fn read_body<B: Body>(body: B, headers: &HeaderMap, limits: &Limits) -> Result<Bytes, BadBody> {
+async fn read_body<B: Body>(
+    body: B,
+    headers: &HeaderMap,
+    limits: &Limits,
+    deadline: Instant,
+) -> Result<Bytes, BadBody> {
     let plain = |encoding: &http::HeaderValue| encoding.as_bytes().eq_ignore_ascii_case(b"identity");
     if !headers.get_all(header::CONTENT_ENCODING).iter().all(plain) {
         return Err(BadBody::Encoded);
     }
     let reading = body::read_capped(body, limits.request_body);
-    let body = match tokio::time::timeout(limits.body_timeout, reading).await {
+    let now = Instant::now();
+    let until = deadline.min(now + limits.body_timeout);
+    let body = match tokio::time::timeout_at(until, reading).await {
         Ok(Ok(body)) => body,
         Ok(Err(ReadError::TooLong { limit })) => return Err(BadBody::TooLong(limit)),
         Ok(Err(ReadError::Broken(_))) => return Err(BadBody::BrokenOff),
-        Err(_) => return Err(BadBody::TooSlow(limits.body_timeout)),
+        Err(_) => return Err(BadBody::TooSlow(until - now)),
     };
     if body.trim_ascii().is_empty() {
         return Ok(Bytes::from_static(b"{}"));
