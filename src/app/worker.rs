@@ -11,6 +11,7 @@ use crate::gateway::pipeline::{Gateway, Shared};
 use crate::gateway::rejection::Rejection;
 use crate::net::connection::{self, End};
 use crate::net::listener::{self, Accepted, Stream};
+use crate::net::remote::Remote;
 use crate::net::stop::{Phase, Stop};
 use crate::telemetry::metrics::Listener;
 
@@ -33,21 +34,20 @@ impl Worker {
             }
         };
         LocalSet::new().block_on(&runtime, self.work(part));
+        // An address look-up may still be under way on a thread of its own; nobody waits for it any more.
+        runtime.shutdown_background();
     }
 
     async fn work(self, part: listener::Worker) {
         let stop = self.stop.clone();
         let gateway = Gateway::new(Arc::clone(&self.shared));
         let worker = std::rc::Rc::new(self);
-        let accepting = part.accept(|accepted| {
+        let accepting = part.accept(stop.wait_for(Phase::Closing), |accepted| {
             let (worker, gateway) = (std::rc::Rc::clone(&worker), gateway.clone());
             tokio::task::spawn_local(async move { worker.serve(accepted, gateway).await });
         });
-        tokio::select! {
-            result = accepting => if let Err(error) = result {
-                tracing::error!(%error, "a worker cannot accept connections");
-            },
-            () = stop.wait_for(Phase::Closing) => {}
+        if let Err(error) = accepting.await {
+            tracing::error!(%error, "a worker cannot accept connections");
         }
         // Connections go on as tasks of this thread until they are done, or time is up.
         stop.wait_for(Phase::Killed).await;
@@ -60,11 +60,11 @@ impl Worker {
         };
         let _open = self.shared.metrics.connection(Listener::Gateway);
         let limits = self.connection_limits(&gateway);
-        let handle = {
-            let gateway = gateway.clone();
-            move |request| gateway.handle(request, peer)
+        let service = |names| {
+            let (gateway, remote) = (gateway.clone(), Remote { peer, names });
+            move |request| gateway.handle(request, remote.clone())
         };
-        match connection::serve(stream, self.tls.as_ref(), &limits, &self.stop, handle).await {
+        match connection::serve(stream, self.tls.as_ref(), &limits, &self.stop, service).await {
             Ok(End::Done) => {}
             Ok(End::SlowHead) => gateway.count(&self.slow_head()),
             Ok(End::LongHead) => gateway.count(&Rejection::HeadTooLong),

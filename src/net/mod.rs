@@ -4,5 +4,6 @@ pub mod body;
 pub mod client;
 pub mod connection;
 pub mod listener;
+pub mod remote;
 pub mod stop;
 pub mod tls;

@@ -1,10 +1,14 @@
 //! TLS on both sides, by rustls with ring: TLS 1.2 and later, certificates and names always checked.
 
+mod client_names;
+
 use std::sync::{Arc, LazyLock};
 
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
+
+pub use client_names::{BadTlsName, ClientNames, TlsName};
 
 /// TLS on a listener: what it shows to clients, and from whom it wants a certificate.
 #[derive(Debug, Clone)]
@@ -67,6 +71,11 @@ pub(super) fn client_config(extra: &[CertificateDer<'static>]) -> Arc<ClientConf
         .with_no_client_auth();
     config.alpn_protocols = alpn();
     Arc::new(config)
+}
+
+/// Reads the platform's roots, which the first connection would wait for otherwise. Blocks.
+pub fn read_platform_roots() {
+    platform_roots();
 }
 
 fn platform_roots() -> &'static RootCertStore {

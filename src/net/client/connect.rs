@@ -53,6 +53,10 @@ impl TlsConfigs {
         if let Some((_, config)) = self.0.iter().find(|(roots, _)| roots == extra) {
             return Arc::clone(config);
         }
+        if self.0.len() >= MOST_TLS_CONFIGS {
+            // Reloads may have left some behind.
+            self.0.retain(|(_, config)| Arc::strong_count(config) > 1);
+        }
         let config = tls::client_config(extra);
         self.0.push((extra.to_vec(), Arc::clone(&config)));
         config
@@ -98,6 +102,8 @@ fn connector() -> HttpConnector {
     connector.enforce_http(false);
     connector.set_nodelay(true);
     connector.set_keepalive(Some(TCP_KEEPALIVE));
+    connector.set_keepalive_interval(Some(TCP_PROBE_EVERY));
+    connector.set_keepalive_retries(Some(TCP_PROBES));
     connector
 }
 
@@ -125,4 +131,8 @@ fn with_causes(error: &dyn std::error::Error) -> String {
 }
 
 /// Finds out about a dead host behind an idle connection.
-const TCP_KEEPALIVE: Duration = Duration::from_secs(30);
+const TCP_KEEPALIVE: Duration = Duration::from_secs(15);
+const TCP_PROBE_EVERY: Duration = Duration::from_secs(5);
+const TCP_PROBES: u32 = 3;
+/// From so many on, those that no connection uses are forgotten.
+const MOST_TLS_CONFIGS: usize = 64;

@@ -1,12 +1,15 @@
 //! HTTP/2 connections: many calls at a time, driven by a task of their own on the same worker.
 //!
 //! A connection takes as many calls at once as the other side allows, and at most [`MOST_CALLS`]. More would wait
-//! inside the library with their turn under the ceiling already taken, so they go over another connection.
+//! inside the library with their turn under the ceiling already taken, so they go over another connection. How many it
+//! allows stands in its first words; a connection counts as made only when they have come.
 
 use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::task::Poll;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response};
@@ -18,7 +21,7 @@ use tokio::time::Instant;
 use super::pool::Home;
 use super::socket::{Unread, Window};
 use super::wire::{Outgoing, Stream, Wire};
-use super::{Answer, AnswerKind, Departure};
+use super::{Answer, AnswerKind, Departure, SendFailure};
 
 /// A connection, as the pool holds it.
 #[derive(Debug)]
@@ -39,8 +42,7 @@ pub(super) struct Lease {
 struct Shared {
     wire: Rc<Wire>,
     window: Window,
-    /// Its driver polls it; others only ask it something.
-    connection: Rc<RefCell<Connection<TokioIo<Stream>, Outgoing, OnThisWorker>>>,
+    driven: Driven,
     made: Instant,
     /// Calls under way.
     busy: Cell<usize>,
@@ -49,6 +51,10 @@ struct Shared {
     /// It was seen to be closed.
     over: Cell<bool>,
 }
+
+/// A connection that a task polls and others only ask something; `None` once it is over, so that what was still given
+/// to it fails at once.
+type Driven = Rc<RefCell<Option<Connection<TokioIo<Stream>, Outgoing, OnThisWorker>>>>;
 
 /// Runs what a connection needs on the worker's own thread.
 #[derive(Debug, Clone, Copy)]
@@ -62,18 +68,37 @@ impl<F: Future + 'static> Executor<F> for OnThisWorker {
     }
 }
 
+/// Sets HTTP/2 up, and waits for the other side's first words.
 pub(super) async fn start(stream: Stream, home: Home) -> hyper::Result<Lease> {
     let (wire, window) = (stream.wire(), stream.window());
     let mut builder = Builder::new(OnThisWorker);
-    builder.timer(TokioTimer::new()).max_header_list_size(MAX_HEADER_LIST).keep_alive_interval(PING_EVERY);
-    let (sender, connection) = builder.handshake(TokioIo::new(stream)).await?;
-    let connection = Rc::new(RefCell::new(connection));
-    tokio::task::spawn_local(drive(Rc::clone(&connection)));
+    builder
+        .timer(TokioTimer::new())
+        .initial_max_send_streams(UNTOLD)
+        .initial_stream_window_size(ANSWER_AHEAD)
+        .initial_connection_window_size(ANSWER_AHEAD * MOST_CALLS)
+        .max_header_list_size(MAX_HEADER_LIST)
+        .keep_alive_interval(PING_EVERY)
+        .keep_alive_timeout(PONG_WITHIN);
+    let (mut sender, connection) = builder.handshake(TokioIo::new(stream)).await?;
+    let driven = Rc::new(RefCell::new(Some(connection)));
+    tokio::task::spawn_local(drive(Rc::clone(&driven), Rc::clone(&wire)));
+    std::future::poll_fn(|cx| {
+        if allowed(&driven).is_some_and(|allowed| allowed != UNTOLD) {
+            return Poll::Ready(Ok(()));
+        }
+        wire.wake_when_read(cx.waker());
+        match sender.poll_ready(cx) {
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+            Poll::Ready(Ok(())) | Poll::Pending => Poll::Pending,
+        }
+    })
+    .await?;
     let now = Instant::now();
     let shared = Rc::new(Shared {
         wire,
         window,
-        connection,
+        driven,
         made: now,
         busy: Cell::new(0),
         idle_since: Cell::new(now),
@@ -85,11 +110,22 @@ pub(super) async fn start(stream: Stream, home: Home) -> hyper::Result<Lease> {
     Ok(lease)
 }
 
-async fn drive(connection: Rc<RefCell<Connection<TokioIo<Stream>, Outgoing, OnThisWorker>>>) {
-    let ended = std::future::poll_fn(|cx| Pin::new(&mut *connection.borrow_mut()).poll(cx)).await;
+async fn drive(driven: Driven, wire: Rc<Wire>) {
+    let ended = std::future::poll_fn(|cx| match &mut *driven.borrow_mut() {
+        Some(connection) => Pin::new(connection).poll(cx),
+        None => Poll::Ready(Ok(())),
+    })
+    .await;
     if let Err(error) = ended {
         tracing::debug!(%error, "an upstream HTTP/2 connection ended");
     }
+    drop(driven.take());
+    wire.was_read();
+}
+
+/// How many calls the other side takes at once; `None` when the connection is over.
+fn allowed(driven: &Driven) -> Option<usize> {
+    driven.borrow().as_ref().map(Connection::current_max_send_streams)
 }
 
 impl Handle {
@@ -106,8 +142,8 @@ impl Handle {
 
     /// Whether the other side lets one more call in.
     pub(super) fn has_room(&self) -> bool {
-        let allowed = self.shared.connection.borrow().current_max_send_streams();
-        self.shared.busy.get() < allowed.min(MOST_CALLS)
+        allowed(&self.shared.driven)
+            .is_some_and(|allowed| self.shared.busy.get() < allowed.min(MOST_CALLS as usize))
     }
 
     /// Whether it can take another request, as far as is known.
@@ -131,8 +167,12 @@ impl Lease {
         mut self,
         request: Request<Bytes>,
         departure: Rc<dyn Departure>,
-    ) -> hyper::Result<Response<Answer>> {
+    ) -> Result<Response<Answer>, SendFailure> {
         self.sender.ready().await?;
+        // The other side may have lowered what it takes since this share was given.
+        if allowed(&self.shared.driven).is_some_and(|allowed| self.shared.busy.get() > allowed) {
+            return Err(SendFailure::NoRoom);
+        }
         let (mut head, body) = request.into_parts();
         // HTTP/2 carries the host in its own field (RFC 9113, section 8.3.1).
         if let Some(host) = head.headers.remove(http::header::HOST) {
@@ -187,9 +227,16 @@ impl Drop for Abandon<'_> {
 }
 
 /// Calls at once on one connection: what servers commonly allow.
-const MOST_CALLS: usize = 100;
+const MOST_CALLS: u32 = 100;
 /// How many turns the event loop gets to read what came in. On a busy connection something always lies there.
 const TURNS: usize = 3;
 const MAX_HEADER_LIST: u32 = 64 * 1024;
-/// Finds out about a dead connection while calls wait on it.
-const PING_EVERY: std::time::Duration = std::time::Duration::from_secs(15);
+/// What of an answer may lie here unread. All calls of a connection may have that much at once, so that one whose caller
+/// reads slowly does not hold up the others.
+const ANSWER_AHEAD: u32 = 256 * 1024;
+/// What is reckoned as allowed before the other side has said it. No server says this number.
+const UNTOLD: usize = usize::MAX - 1;
+/// Finds out about a dead connection while calls wait on it: Tencent gives a call up after 3 s, so that a longer silence
+/// is no slow answer.
+pub(super) const PING_EVERY: Duration = Duration::from_secs(4);
+pub(super) const PONG_WITHIN: Duration = Duration::from_secs(2);

@@ -38,7 +38,7 @@ use rustls::pki_types::CertificateDer;
 use crate::model::endpoint::Endpoint;
 
 pub use connect::ConnectError;
-use pool::Pool;
+use pool::{Home, Pool, Way};
 pub use proxy::{BadEgressProxy, EgressProxy};
 
 /// Learns how far a request came on its way out.
@@ -56,7 +56,7 @@ pub trait Departure {
 /// How connections are made and kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
-    /// Until a new connection must stand: name look-up, TCP and TLS together.
+    /// Until a new connection must stand: name look-up, TCP, TLS and the other side's first words of HTTP/2 together.
     pub connect_timeout: Duration,
     /// The CONNECT proxy to go through, if any.
     pub egress_proxy: Option<EgressProxy>,
@@ -84,8 +84,17 @@ enum Kind {
 
 /// Why there was no response. Whether the request may have arrived, its [`Departure`] knows.
 #[derive(Debug, thiserror::Error)]
-#[error("the exchange failed")]
-pub struct SendError(#[source] hyper::Error);
+#[error(transparent)]
+pub struct SendError(SendFailure);
+
+#[derive(Debug, thiserror::Error)]
+enum SendFailure {
+    #[error("the exchange failed")]
+    Exchange(#[from] hyper::Error),
+    /// The other side has lowered what it takes. Nothing was sent.
+    #[error("the connection takes no further call")]
+    NoRoom,
+}
 
 /// A response's body. Read to its end, it brings the connection back; dropped earlier, it closes it (HTTP/1.1).
 #[derive(Debug)]
@@ -123,7 +132,8 @@ impl Client {
         extra_roots: &[CertificateDer<'static>],
         settings: &Settings,
     ) -> Result<Connection, ConnectError> {
-        if let Some(kind) = pool::checkout(&self.pool, endpoint, extra_roots).await {
+        let way = Way { endpoint, roots: extra_roots, proxy: settings.egress_proxy.as_ref() };
+        if let Some(kind) = pool::checkout(&self.pool, way).await {
             return Ok(Connection { kind, reused: true });
         }
         self.fresh_connection(endpoint, extra_roots, settings).await
@@ -139,18 +149,22 @@ impl Client {
         extra_roots: &[CertificateDer<'static>],
         settings: &Settings,
     ) -> Result<Connection, ConnectError> {
-        let tls = endpoint.is_tls().then(|| self.tls.borrow_mut().with_roots(extra_roots));
-        let connecting = connect::connect(endpoint, tls, settings.egress_proxy.as_ref());
-        let stream = tokio::time::timeout(settings.connect_timeout, connecting)
+        let way = Way { endpoint, roots: extra_roots, proxy: settings.egress_proxy.as_ref() };
+        let kind = tokio::time::timeout(settings.connect_timeout, self.connect(way))
             .await
             .map_err(|_| ConnectError::Timeout(settings.connect_timeout))??;
-        let home = pool::Home::new(&self.pool, endpoint, extra_roots);
-        let kind = if stream.speaks_http2() {
+        Ok(Connection { kind, reused: false })
+    }
+
+    async fn connect(&self, way: Way<'_>) -> Result<Kind, ConnectError> {
+        let tls = way.endpoint.is_tls().then(|| self.tls.borrow_mut().with_roots(way.roots));
+        let stream = connect::connect(way.endpoint, tls, way.proxy).await?;
+        let home = Home::new(&self.pool, way);
+        Ok(if stream.speaks_http2() {
             Kind::Http2(http2::start(stream, home).await?)
         } else {
             Kind::Http1(Box::new(http1::start(stream, home).await?))
-        };
-        Ok(Connection { kind, reused: false })
+        })
     }
 
     /// How many connections lie idle.
@@ -186,10 +200,9 @@ impl Connection {
         departure: Rc<dyn Departure>,
     ) -> Result<Response<Answer>, SendError> {
         match self.kind {
-            Kind::Http1(lease) => lease.send(request, departure).await,
-            Kind::Http2(lease) => lease.send(request, departure).await,
+            Kind::Http1(lease) => lease.send(request, departure).await.map_err(SendError::from),
+            Kind::Http2(lease) => lease.send(request, departure).await.map_err(SendError),
         }
-        .map_err(SendError)
     }
 }
 
@@ -198,12 +211,19 @@ impl SendError {
     /// it may have arrived.
     #[must_use]
     pub fn was_turned_away(&self) -> bool {
-        let cause = self.0.source().and_then(|cause| cause.downcast_ref::<h2::Error>());
+        let SendFailure::Exchange(error) = &self.0 else { return false };
+        let cause = error.source().and_then(|cause| cause.downcast_ref::<h2::Error>());
         cause.is_some_and(|cause| {
             // A goodbye fails those requests only that came after the last one that will be served (RFC 9113,
             // section 6.8); a refused stream was not processed (section 8.7).
             cause.is_remote() && (cause.is_go_away() || cause.reason() == Some(h2::Reason::REFUSED_STREAM))
         })
+    }
+}
+
+impl From<hyper::Error> for SendError {
+    fn from(error: hyper::Error) -> Self {
+        Self(error.into())
     }
 }
 
@@ -219,7 +239,7 @@ impl http_body::Body for Answer {
             AnswerKind::Http1(incoming) => incoming.poll_frame(cx),
             AnswerKind::Http2(incoming, _) => Pin::new(incoming).poll_frame(cx),
         };
-        frame.map(|frame| frame.map(|frame| frame.map_err(SendError)))
+        frame.map(|frame| frame.map(|frame| frame.map_err(SendError::from)))
     }
 
     fn is_end_stream(&self) -> bool {

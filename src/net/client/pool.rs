@@ -1,7 +1,7 @@
-//! Idle connections of one worker, by endpoint and trust.
+//! Idle connections of one worker, by the way they lead.
 //!
-//! Of those over HTTP/1.1 the latest is used first, so that under falling load the others grow old and are closed. A task closes what lay
-//! idle too long; it runs only while something is idle.
+//! Of those over HTTP/1.1 the latest is used first, so that under falling load the others grow old and are closed. A
+//! task closes what lay idle too long; it runs only while something is idle.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -11,9 +11,9 @@ use std::time::Duration;
 use rustls::pki_types::CertificateDer;
 use tokio::time::Instant;
 
-use super::Kind;
 use super::http1::Lease;
 use super::http2::Handle;
+use super::{EgressProxy, Kind};
 use crate::model::endpoint::Endpoint;
 
 /// The idle connections.
@@ -23,10 +23,19 @@ pub(super) struct Pool {
     sweeping: bool,
 }
 
-/// The connections to one endpoint under one trust. Nearly every endpoint has one of these.
+/// Where a connection leads, and how: what is trusted there, and through which proxy.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Way<'a> {
+    pub(super) endpoint: &'a Endpoint,
+    pub(super) roots: &'a [CertificateDer<'static>],
+    pub(super) proxy: Option<&'a EgressProxy>,
+}
+
+/// The connections to one endpoint under one trust and through one proxy. Nearly every endpoint has one of these.
 #[derive(Debug)]
 struct Host {
     roots: Vec<CertificateDer<'static>>,
+    proxy: Option<EgressProxy>,
     http1: Vec<(Instant, Box<Lease>)>,
     http2: Vec<Handle>,
 }
@@ -35,17 +44,13 @@ struct Host {
 #[derive(Debug, Clone)]
 pub(super) struct Home {
     pool: Weak<RefCell<Pool>>,
-    key: Rc<(Endpoint, Vec<CertificateDer<'static>>)>,
+    to: Rc<(Endpoint, Vec<CertificateDer<'static>>, Option<EgressProxy>)>,
 }
 
 /// A connection that can be used now.
-pub(super) async fn checkout(
-    pool: &Rc<RefCell<Pool>>,
-    endpoint: &Endpoint,
-    roots: &[CertificateDer<'static>],
-) -> Option<Kind> {
+pub(super) async fn checkout(pool: &Rc<RefCell<Pool>>, way: Way<'_>) -> Option<Kind> {
     loop {
-        let connection = pool.borrow_mut().find(endpoint, roots, Instant::now())?;
+        let connection = pool.borrow_mut().find(way, Instant::now())?;
         match &connection {
             Kind::Http1(_) => return Some(connection),
             // The pool will not give it again when it turns out to be closed.
@@ -70,8 +75,8 @@ impl Pool {
         self.hosts.values().flatten().map(idle).sum()
     }
 
-    fn find(&mut self, endpoint: &Endpoint, roots: &[CertificateDer<'static>], now: Instant) -> Option<Kind> {
-        let host = self.hosts.get_mut(endpoint)?.iter_mut().find(|host| host.roots == roots)?;
+    fn find(&mut self, way: Way<'_>, now: Instant) -> Option<Kind> {
+        let host = self.hosts.get_mut(way.endpoint)?.iter_mut().find(|host| host.is_on(way))?;
         host.http2.retain(|handle| handle.stands() && now.duration_since(handle.made()) < MAX_AGE);
         // The oldest first, so that under falling load the others grow old and are closed.
         if let Some(lease) = host.http2.iter().find_map(Handle::lease) {
@@ -85,14 +90,10 @@ impl Pool {
         None
     }
 
-    fn host(&mut self, key: &(Endpoint, Vec<CertificateDer<'static>>)) -> &mut Host {
-        let (endpoint, roots) = key;
-        if !self.hosts.contains_key(endpoint) {
-            self.hosts.insert(endpoint.clone(), Vec::new());
-        }
-        let hosts = self.hosts.entry(endpoint.clone()).or_default();
-        let index = hosts.iter().position(|host| host.roots == *roots).unwrap_or_else(|| {
-            hosts.push(Host { roots: roots.clone(), http1: Vec::new(), http2: Vec::new() });
+    fn host(&mut self, way: Way<'_>) -> &mut Host {
+        let hosts = self.hosts.entry(way.endpoint.clone()).or_default();
+        let index = hosts.iter().position(|host| host.is_on(way)).unwrap_or_else(|| {
+            hosts.push(Host::new(way));
             hosts.len() - 1
         });
         &mut hosts[index]
@@ -116,20 +117,33 @@ impl Pool {
     }
 }
 
+impl Host {
+    fn new(way: Way<'_>) -> Self {
+        let (roots, proxy) = (way.roots.to_vec(), way.proxy.cloned());
+        Self { roots, proxy, http1: Vec::new(), http2: Vec::new() }
+    }
+
+    fn is_on(&self, way: Way<'_>) -> bool {
+        self.roots == way.roots && self.proxy.as_ref() == way.proxy
+    }
+}
+
 impl Home {
-    pub(super) fn new(
-        pool: &Rc<RefCell<Pool>>,
-        endpoint: &Endpoint,
-        roots: &[CertificateDer<'static>],
-    ) -> Self {
-        Self { pool: Rc::downgrade(pool), key: Rc::new((endpoint.clone(), roots.to_vec())) }
+    pub(super) fn new(pool: &Rc<RefCell<Pool>>, way: Way<'_>) -> Self {
+        let to = Rc::new((way.endpoint.clone(), way.roots.to_vec(), way.proxy.cloned()));
+        Self { pool: Rc::downgrade(pool), to }
+    }
+
+    fn way(&self) -> Way<'_> {
+        let (endpoint, roots, proxy) = &*self.to;
+        Way { endpoint, roots, proxy: proxy.as_ref() }
     }
 
     /// A connection whose call is done comes back, unless enough lie idle already.
     pub(super) fn take_in_http1(&self, lease: Box<Lease>) {
         let Some(pool) = self.pool.upgrade() else { return };
         let mut pool_ref = pool.borrow_mut();
-        let host = pool_ref.host(&self.key);
+        let host = pool_ref.host(self.way());
         if host.http1.len() < MAX_IDLE {
             host.http1.push((Instant::now(), lease));
         }
@@ -141,7 +155,7 @@ impl Home {
     pub(super) fn take_in_http2(&self, handle: Handle) {
         let Some(pool) = self.pool.upgrade() else { return };
         let mut pool_ref = pool.borrow_mut();
-        let host = pool_ref.host(&self.key);
+        let host = pool_ref.host(self.way());
         // Where several were made at once, one serves the calls to come; the others end with their own.
         if !host.http2.iter().any(|other| other.stands() && other.has_room()) {
             host.http2.push(handle);

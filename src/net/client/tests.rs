@@ -2,7 +2,7 @@ mod frames;
 mod peer;
 
 use std::future::Future;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::TcpListener;
 
 use socket2::{Domain, SockRef, Socket, Type};
@@ -562,6 +562,132 @@ async fn many_calls_share_an_http2_connection_up_to_what_the_other_side_takes() 
 }
 
 #[tokio::test]
+async fn a_call_never_waits_for_another_to_leave_its_connection() {
+    let peer = Peer::tls("h2", |door| {
+        let mut first = door.accept();
+        first.greet_http2(Some(1));
+        let one = first.http2_request();
+        // The very next call, before anything else was heard from this server.
+        let mut second = door.accept();
+        second.greet_http2(Some(1));
+        let two = second.http2_request();
+        first.answer_http2(one, "x");
+        second.answer_http2(two, "x");
+        assert!(first.rest().is_some());
+    });
+    on_worker(async {
+        let client = Client::new();
+        calls_at_once(&client, &peer, 2).await;
+    })
+    .await;
+    peer.done();
+}
+
+#[tokio::test]
+async fn a_call_does_not_wait_when_the_other_side_lowers_what_it_takes() {
+    let (lowered, is_lowered) = signal();
+    let peer = Peer::tls("h2", move |door| {
+        let mut first = door.accept();
+        first.greet_http2(Some(100));
+        let one = first.http2_request();
+        let two = first.http2_request();
+        first.allow_streams(1);
+        lowered.give();
+        let mut second = door.accept();
+        second.greet_http2(None);
+        for _ in 0..2 {
+            let stream = second.http2_request();
+            second.answer_http2(stream, "x");
+        }
+        first.answer_http2(one, "x");
+        first.answer_http2(two, "x");
+        assert!(first.rest().is_some());
+    });
+    on_worker(async {
+        let client = Client::new();
+        let send = |connection: Connection| {
+            tokio::task::spawn_local(connection.send(post("{}"), Rc::new(Steps::default())))
+        };
+        let (one, two) = (connection(&client, &peer).await, connection(&client, &peer).await);
+        // This one has its share already, and has not used it.
+        let three = connection(&client, &peer).await;
+        assert!(two.is_reused() && three.is_reused());
+        let under_way = [send(one), send(two)];
+        let steps = Rc::new(Steps::default());
+        // The script's signal comes through a thread; the event loop must turn meanwhile.
+        tokio::task::spawn_blocking(move || is_lowered.wait()).await.unwrap();
+        let refused = three.send(post("{}"), Rc::clone(&steps) as Rc<dyn Departure>).await;
+        assert_eq!(refused.unwrap_err().to_string(), "the connection takes no further call");
+        assert!(steps.told().is_empty(), "it can go over another connection");
+        for _ in 0..2 {
+            assert_eq!(call(&client, &peer).await.1, "x");
+        }
+        for sent in under_way {
+            read_capped(sent.await.unwrap().unwrap().into_body(), 10).await.unwrap();
+        }
+    })
+    .await;
+    peer.done();
+}
+
+#[tokio::test]
+async fn calls_on_a_dead_http2_connection_fail_soon() {
+    let (arrived, has_arrived) = signal();
+    let (test_over, is_over) = signal();
+    let peer = Peer::tls("h2", move |door| {
+        let mut conversation = door.accept();
+        conversation.greet_http2(None);
+        conversation.http2_request();
+        arrived.give();
+        is_over.wait();
+    });
+    on_worker(async {
+        let client = Client::new();
+        let sending = connection(&client, &peer).await.send(post("{}"), Rc::new(Steps::default()));
+        let sending = tokio::task::spawn_local(sending);
+        tokio::task::spawn_blocking(move || has_arrived.wait()).await.unwrap();
+        tokio::time::pause();
+        let silent_since = tokio::time::Instant::now();
+        assert!(sending.await.unwrap().is_err());
+        let noticed_after = silent_since.elapsed();
+        assert!(noticed_after <= http2::PING_EVERY + http2::PONG_WITHIN, "{noticed_after:?}");
+        test_over.give();
+    })
+    .await;
+    peer.done();
+}
+
+#[tokio::test]
+async fn an_answer_that_nobody_reads_does_not_hold_up_the_others() {
+    let peer = Peer::tls("h2", |door| {
+        let mut conversation = door.accept();
+        conversation.greet_http2(None);
+        let (mut each, mut together) = (0, 65_535);
+        let mut stream = 0;
+        while stream == 0 {
+            let frame = conversation.any_frame();
+            let number = |bytes: &[u8]| u32::from_be_bytes(bytes.try_into().unwrap());
+            match frame.kind {
+                frames::SETTINGS => {
+                    let settings = frame.payload.chunks(6).find(|setting| setting[..2] == [0, 4]);
+                    each = settings.map_or(each, |setting| number(&setting[2..]));
+                }
+                frames::WINDOW_UPDATE if frame.stream == 0 => together += number(&frame.payload),
+                _ if frame.ends_stream() && frame.stream > 0 => stream = frame.stream,
+                _ => {}
+            }
+        }
+        assert!(each > 0 && together / each >= 100, "{together} for all, {each} for each");
+        conversation.answer_http2(stream, "x");
+    });
+    on_worker(async {
+        call(&Client::new(), &peer).await;
+    })
+    .await;
+    peer.done();
+}
+
+#[tokio::test]
 async fn a_call_that_a_leaving_server_did_not_take_up_is_told_as_such() {
     for goodbye in [false, true] {
         let peer = Peer::tls("h2", move |door| {
@@ -620,6 +746,91 @@ async fn a_connection_must_stand_in_time() {
         let settings = Settings { connect_timeout: Duration::from_millis(50), ..settings() };
         let failed = on_worker(async { Client::new().connection(&endpoint, &[], &settings).await });
         assert_eq!(failed.await.unwrap_err().to_string(), "no connection within 50ms");
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_says_nothing_of_http2_is_no_connection() {
+    let peer = Peer::tls("h2", |door| {
+        let mut conversation = door.accept();
+        assert_eq!(conversation.exactly(24), b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
+        assert!(conversation.rest().is_some());
+    });
+    let settings = Settings { connect_timeout: Duration::from_secs(1), ..settings() };
+    let failed =
+        on_worker(async { Client::new().connection(&peer.endpoint, &peer.roots, &settings).await }).await;
+    assert_eq!(failed.unwrap_err().to_string(), "no connection within 1s");
+    peer.done();
+}
+
+/// A CONNECT proxy for one connection, which says whether it was asked.
+fn proxy() -> (EgressProxy, std::thread::JoinHandle<String>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let proxy = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
+    let thread = std::thread::spawn(move || {
+        let (mut client, _) = listener.accept().unwrap();
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            let mut byte = [0];
+            client.read_exact(&mut byte).unwrap();
+            head.extend(byte);
+        }
+        let head = String::from_utf8(head).unwrap();
+        let to = head.split(' ').nth(1).unwrap().to_owned();
+        let mut server = std::net::TcpStream::connect(&to).unwrap();
+        client.write_all(b"HTTP/1.1 200 OK\r\n\r\n").unwrap();
+        let (mut from_client, mut to_server) = (client.try_clone().unwrap(), server.try_clone().unwrap());
+        let up = std::thread::spawn(move || {
+            _ = std::io::copy(&mut from_client, &mut to_server);
+            _ = to_server.shutdown(std::net::Shutdown::Write);
+        });
+        _ = std::io::copy(&mut server, &mut client);
+        _ = client.shutdown(std::net::Shutdown::Both);
+        up.join().unwrap();
+        to
+    });
+    (proxy, thread)
+}
+
+#[tokio::test]
+async fn a_call_leaves_by_the_proxy_that_is_set_now() {
+    for alpn in ["http/1.1", "h2"] {
+        let peer = Peer::tls(alpn, move |door| {
+            let mut open = Vec::new();
+            for _ in 0..2 {
+                let mut conversation = door.accept();
+                if alpn == "h2" {
+                    conversation.greet_http2(None);
+                    let stream = conversation.http2_request();
+                    conversation.answer_http2(stream, "x");
+                } else {
+                    conversation.request();
+                    conversation.answer("", "x");
+                }
+                open.push(conversation);
+            }
+            for mut conversation in open {
+                assert!(conversation.rest().is_some());
+            }
+        });
+        let (egress_proxy, proxied) = proxy();
+        on_worker(async {
+            let client = Client::new();
+            assert_eq!(call(&client, &peer).await.0, NEW);
+            let settings = Settings { egress_proxy: Some(egress_proxy), ..settings() };
+            for reused in [NEW, REUSED] {
+                let connection = client.connection(&peer.endpoint, &peer.roots, &settings).await.unwrap();
+                assert_eq!(connection.is_reused(), reused, "{alpn}");
+                if reused == NEW {
+                    let answer = connection.send(post("{}"), Rc::new(Steps::default())).await.unwrap();
+                    read_capped(answer.into_body(), 10).await.unwrap();
+                }
+            }
+        })
+        .await;
+        let endpoint = peer.endpoint.authority();
+        peer.done();
+        assert_eq!(proxied.join().unwrap(), endpoint);
     }
 }
 

@@ -15,7 +15,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use bytes::{Buf, Bytes};
 use http_body::{Frame, SizeHint};
@@ -32,6 +32,8 @@ pub(super) struct Wire {
     /// The requests that were given to the connection and are not yet handed to the kernel in full: one at most over
     /// HTTP/1.1, several over HTTP/2.
     leaving: RefCell<Vec<Leaving>>,
+    /// Who waits for something to be read.
+    reader: Cell<Option<Waker>>,
 }
 
 struct Leaving {
@@ -72,6 +74,18 @@ impl Wire {
         let result = test();
         self.testing.set(false);
         result
+    }
+
+    /// Wakes once, when something was read next, or the end was.
+    pub(super) fn wake_when_read(&self, waker: &Waker) {
+        self.reader.set(Some(waker.clone()));
+    }
+
+    /// Something was read, or the end was.
+    pub(super) fn was_read(&self) {
+        if let Some(waker) = self.reader.take() {
+            waker.wake();
+        }
     }
 
     /// A request is given to the connection: gives the body to send with it.
@@ -193,7 +207,7 @@ impl Buf for Piece {
     }
 }
 
-/// A connection's stream, plain or TLS, that tells its [`Wire`] when it is flushed.
+/// A connection's stream, plain or TLS, that tells its [`Wire`] when it was read and when it is flushed.
 #[derive(Debug)]
 pub(super) struct Stream {
     kind: StreamKind,
@@ -235,10 +249,14 @@ impl AsyncRead for Stream {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        match &mut self.kind {
+        let read = match &mut self.kind {
             StreamKind::Plain(socket) => Pin::new(socket).poll_read(cx, buf),
             StreamKind::Tls(tls) => Pin::new(tls).poll_read(cx, buf),
+        };
+        if read.is_ready() {
+            self.wire.was_read();
         }
+        read
     }
 }
 

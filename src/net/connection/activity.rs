@@ -1,28 +1,24 @@
-//! What a connection is doing: whether a request is under way, and since when not.
+//! What a connection is doing: whether a request is under way, since when not, and whether the caller takes its
+//! answers.
 
 use std::cell::{Cell, RefCell};
-use std::convert::Infallible;
-use std::future::Future;
-use std::pin::Pin;
-use std::rc::Rc;
-use std::task::{Context, Poll, Waker};
+use std::rc::{Rc, Weak};
+use std::task::{Poll, Waker};
+use std::time::Duration;
 
-use bytes::Bytes;
-use http::{HeaderValue, Request, Response, header};
-use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep, sleep_until};
 
-use super::stream::Protocol;
+use super::pace::Pace;
 use super::{Limits, Passed};
-use crate::net::stop::{Phase, Stop};
 
 /// Shared by a connection's stream, its service and its timer. Released with the last of them.
 #[derive(Debug)]
 pub(super) struct Activity {
-    /// Requests whose answer is not wholly written.
-    under_way: Cell<usize>,
-    /// When the last of them ended, or when the connection began.
+    /// Requests whose answer is not yet wholly given away.
+    under_way: RefCell<Vec<Weak<UnderWay>>>,
+    /// How the kernel takes what is written.
+    outlet: Pace,
+    /// When the last answer was gone, or when the connection began.
     idle_since: Cell<Instant>,
     /// When the first byte of a head came that is not yet complete.
     head_since: Cell<Option<Instant>>,
@@ -32,10 +28,23 @@ pub(super) struct Activity {
     timer: RefCell<Option<Waker>>,
 }
 
+/// A request that is under way: until it is dropped, which is when the last byte of its answer was taken.
+#[derive(Debug)]
+pub(super) struct UnderWay {
+    activity: Rc<Activity>,
+    /// How the caller takes the answer.
+    pace: Pace,
+    /// Bytes of the answer that were handed out and not yet taken.
+    owed: Cell<usize>,
+}
+
+// === impl Activity ===
+
 impl Activity {
     pub(super) fn new() -> Self {
         Self {
-            under_way: Cell::new(0),
+            under_way: RefCell::default(),
+            outlet: Pace::default(),
             idle_since: Cell::new(Instant::now()),
             head_since: Cell::new(None),
             heads: Cell::new(true),
@@ -45,12 +54,31 @@ impl Activity {
 
     /// Bytes came in.
     pub(super) fn bytes_came(&self) {
-        if self.heads.get() && self.under_way.get() == 0 && self.head_since.get().is_none() {
+        // While an answer is on its way out, what comes is the next request, whose time has not begun.
+        if self.heads.get() && !self.is_busy() && self.head_since.get().is_none() {
             self.head_since.set(Some(Instant::now()));
             // The head's limit may be nearer than the one that the timer waits for.
             if let Some(timer) = self.timer.borrow_mut().take() {
                 timer.wake();
             }
+        }
+    }
+
+    /// Bytes are about to be written.
+    pub(super) fn writing(&self) {
+        self.outlet.offer();
+    }
+
+    /// The kernel took so many bytes.
+    pub(super) fn written(&self, bytes: usize) {
+        self.outlet.take(bytes);
+    }
+
+    /// The kernel has everything that was written.
+    pub(super) fn flushed(&self) {
+        // What HTTP/2 writes of its own accord, such as pings, is no answer.
+        if self.outlet.settle() && self.heads.get() && self.under_way.borrow().is_empty() {
+            self.idle_since.set(Instant::now());
         }
     }
 
@@ -60,30 +88,74 @@ impl Activity {
         self.head_since.set(None);
     }
 
-    fn begin(self: &Rc<Self>) -> UnderWay {
+    /// A request's head is complete.
+    pub(super) fn begin(self: &Rc<Self>) -> Rc<UnderWay> {
         self.head_since.set(None);
-        self.under_way.set(self.under_way.get() + 1);
-        UnderWay(Rc::clone(self))
+        let under_way =
+            Rc::new(UnderWay { activity: Rc::clone(self), pace: Pace::default(), owed: Cell::new(0) });
+        self.under_way.borrow_mut().push(Rc::downgrade(&under_way));
+        under_way
+    }
+
+    fn is_busy(&self) -> bool {
+        self.outlet.is_owing() || !self.under_way.borrow().is_empty()
     }
 
     /// Waits until a limit is passed.
     pub(super) async fn limit_passed(&self, limits: &Limits) -> Passed {
         loop {
             let now = Instant::now();
-            let (until, passed) = match (self.under_way.get(), self.head_since.get()) {
-                (0, Some(since)) => (since + limits.header_timeout, Passed::SlowHead),
-                (0, None) => (self.idle_since.get() + limits.idle_timeout, Passed::Idle),
-                // Looks again later: a connection that was busy until then is not idle for long.
-                (_, _) => (now + limits.idle_timeout.min(limits.header_timeout), Passed::Idle),
-            };
+            let (until, passed) = self.next_limit(limits, now);
             if until <= now {
                 return passed;
             }
             tokio::select! {
-                () = tokio::time::sleep_until(until) => {}
+                () = sleep_until(until) => {}
                 () = self.head_begins() => {}
             }
         }
+    }
+
+    fn next_limit(&self, limits: &Limits, now: Instant) -> (Instant, Passed) {
+        if self.is_busy() {
+            // Looks again later: a connection that was busy until then is not idle for long.
+            let later = now + limits.idle_timeout.min(limits.header_timeout);
+            let stuck_at = |pace: &Pace| pace.stuck_at(limits.idle_timeout);
+            let answers = self.answers();
+            let paces = answers.iter().map(|answer| &answer.pace).chain([&self.outlet]);
+            return (paces.filter_map(stuck_at).min().map_or(later, |stuck| stuck.min(later)), Passed::Stuck);
+        }
+        match self.head_since.get() {
+            Some(since) => (since + limits.header_timeout, Passed::SlowHead),
+            None => (self.idle_since.get() + limits.idle_timeout, Passed::Idle),
+        }
+    }
+
+    /// Waits, once the goodbye was said, until nothing is under way that still gets on. A caller that heard the
+    /// goodbye closes the connection before that.
+    pub(super) async fn nothing_gets_on(&self, limits: &Limits) {
+        loop {
+            sleep(GOODBYE_WITHIN).await;
+            if !self.gets_on(limits.idle_timeout, Instant::now()) {
+                return;
+            }
+        }
+    }
+
+    fn gets_on(&self, patience: Duration, now: Instant) -> bool {
+        let is_stuck = |pace: &Pace| pace.stuck_at(patience).is_some_and(|stuck| stuck <= now);
+        let answers = self.answers();
+        if is_stuck(&self.outlet) {
+            false
+        } else if answers.is_empty() {
+            now < self.idle_since.get() + GOODBYE_WITHIN
+        } else {
+            answers.iter().any(|answer| !is_stuck(&answer.pace))
+        }
+    }
+
+    fn answers(&self) -> Vec<Rc<UnderWay>> {
+        self.under_way.borrow().iter().filter_map(Weak::upgrade).collect()
     }
 
     /// Waits until the first byte of a head comes.
@@ -100,81 +172,35 @@ impl Activity {
     }
 }
 
-/// A request that is under way.
-#[derive(Debug)]
-struct UnderWay(Rc<Activity>);
+// === impl UnderWay ===
+
+impl UnderWay {
+    /// So many bytes of the answer are handed out.
+    pub(super) fn hand_out(&self, bytes: usize) {
+        if bytes > 0 {
+            self.owed.set(self.owed.get() + bytes);
+            self.pace.offer();
+        }
+    }
+
+    /// So many of them were taken, or nobody wants them any more.
+    pub(super) fn taken(&self, bytes: usize) {
+        self.owed.set(self.owed.get() - bytes);
+        if self.owed.get() == 0 {
+            self.pace.settle();
+        } else {
+            self.pace.take(bytes);
+        }
+    }
+}
 
 impl Drop for UnderWay {
     fn drop(&mut self) {
-        self.0.under_way.set(self.0.under_way.get() - 1);
-        self.0.idle_since.set(Instant::now());
+        // This one counts as gone already.
+        self.activity.under_way.borrow_mut().retain(|other| other.strong_count() > 0);
+        self.activity.idle_since.set(Instant::now());
     }
 }
 
-/// A service that keeps the connection's activity up to date, and says goodbye while the process drains.
-#[derive(Debug, Clone)]
-pub(super) struct Service<H> {
-    handle: H,
-    activity: Rc<Activity>,
-    stop: Stop,
-    protocol: Protocol,
-}
-
-impl<H> Service<H> {
-    pub(super) fn new(handle: H, activity: Rc<Activity>, stop: Stop, protocol: Protocol) -> Self {
-        Self { handle, activity, stop, protocol }
-    }
-}
-
-impl<H, F, B> hyper::service::Service<Request<Incoming>> for Service<H>
-where
-    H: Fn(Request<Incoming>) -> F,
-    F: Future<Output = Response<B>> + 'static,
-    B: 'static,
-{
-    type Response = Response<Watched<B>>;
-    type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>>>>;
-
-    fn call(&self, request: Request<Incoming>) -> Self::Future {
-        let under_way = self.activity.begin();
-        let stop = self.stop.clone();
-        let protocol = self.protocol;
-        let answer = (self.handle)(request);
-        Box::pin(async move {
-            let mut response = answer.await.map(|body| Watched { body, _under_way: under_way });
-            // HTTP/2 says it with GOAWAY, and forbids the header (RFC 9113, section 8.2.2).
-            if protocol == Protocol::Http1 && stop.phase() >= Phase::Draining {
-                response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
-            }
-            Ok(response)
-        })
-    }
-}
-
-/// An answer's body, during which its request is under way.
-#[derive(Debug)]
-pub(super) struct Watched<B> {
-    body: B,
-    _under_way: UnderWay,
-}
-
-impl<B: Body<Data = Bytes> + Unpin> Body for Watched<B> {
-    type Data = Bytes;
-    type Error = B::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
-}
+/// How long a caller has to close the connection once it was told to.
+pub(super) const GOODBYE_WITHIN: Duration = Duration::from_secs(5);

@@ -5,17 +5,26 @@
 //!
 //! - a request's head must be complete `header_timeout` after its first byte, else the answer is 408;
 //! - without a request for `idle_timeout`, the connection is closed;
-//! - while the process drains, answers say `connection: close`; once it closes, idle connections end at once and busy
-//!   ones after their answer.
+//! - a caller who does not take its answer, not a byte for `idle_timeout` or less than some KiB a second, is closed as
+//!   well;
+//! - while the process drains, answers say `connection: close`; once it closes, silent and idle connections end at once
+//!   and busy ones after their answer.
+//!
+//! Over HTTP/2, where other calls may be under way, closing begins with a goodbye. A connection on which nothing gets on
+//! any more is dropped a few seconds later, whether the caller heard it or not.
 
 mod activity;
+mod answer;
+mod pace;
 mod stream;
+
+#[cfg(test)]
+mod tests;
 
 use std::future::Future;
 use std::io;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::rc::Rc;
-use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -29,7 +38,9 @@ use tokio_rustls::TlsAcceptor;
 
 use super::listener;
 use super::stop::{Phase, Stop};
-use activity::{Activity, Service};
+use super::tls::ClientNames;
+use activity::Activity;
+use answer::Service;
 use stream::{Protocol, Stream};
 
 /// Limits on one connection.
@@ -39,7 +50,7 @@ pub struct Limits {
     pub header_bytes: usize,
     /// From the first byte of a request until its head must be complete; also for TLS to be set up.
     pub header_timeout: Duration,
-    /// How long a connection may lie idle.
+    /// How long a connection may lie idle, or an answer wait for the caller to take some of it.
     pub idle_timeout: Duration,
     /// What is written to a caller whose head was too slow: a whole HTTP/1.1 response.
     pub too_slow: Bytes,
@@ -58,7 +69,8 @@ pub enum End {
     BadHead,
 }
 
-/// Serves one connection to its end.
+/// Serves one connection to its end. `service` is told the names that the caller proved to have, which are known before
+/// its first request, and gives what handles its requests.
 ///
 /// Dropping the future closes the connection at once.
 ///
@@ -69,7 +81,7 @@ pub async fn serve<H, F, B>(
     tls: Option<&TlsAcceptor>,
     limits: &Limits,
     stop: &Stop,
-    handle: H,
+    service: impl FnOnce(ClientNames) -> H,
 ) -> io::Result<End>
 where
     H: Fn(Request<Incoming>) -> F + Clone + 'static,
@@ -78,20 +90,56 @@ where
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     let activity = Rc::new(Activity::new());
-    let opening = stream::open(stream, tls, Rc::clone(&activity));
-    let Ok(opened) = tokio::time::timeout(limits.header_timeout.max(limits.idle_timeout), opening).await
-    else {
-        return Ok(End::Done); // nothing came at all
+    let opening = open(stream, tls, limits, &activity);
+    let opened = tokio::select! {
+        // First, so that a caller that has spoken already is heard.
+        biased;
+        opened = opening => opened?,
+        // What was not even begun is no loss.
+        () = stop.wait_for(Phase::Closing) => return Ok(End::Done),
     };
-    let (stream, protocol) = opened?;
+    let (stream, protocol) = match opened {
+        Opened::Open(stream, protocol) => (stream, protocol),
+        Opened::Late(end) => return Ok(end),
+    };
     if protocol == Protocol::Http2 {
         activity.ignore_heads();
     }
+    let handle = service(stream.client_names());
     let service = Service::new(handle, Rc::clone(&activity), stop.clone(), protocol);
     match protocol {
         Protocol::Http1 => serve_http1(stream, service, &activity, limits, stop).await,
         Protocol::Http2 => serve_http2(stream, service, &activity, limits, stop).await,
     }
+}
+
+enum Opened {
+    Open(Stream, Protocol),
+    /// A limit was passed before that.
+    Late(End),
+}
+
+async fn open(
+    stream: listener::Stream,
+    tls: Option<&TlsAcceptor>,
+    limits: &Limits,
+    activity: &Rc<Activity>,
+) -> io::Result<Opened> {
+    let opening = Stream::open(stream, tls, Rc::clone(activity));
+    let Ok(stream) = tokio::time::timeout(limits.header_timeout, opening).await else {
+        return Ok(Opened::Late(End::Done));
+    };
+    let mut stream = stream?;
+    let passed = tokio::select! {
+        biased;
+        protocol = stream.protocol() => return Ok(Opened::Open(stream, protocol?)),
+        passed = activity.limit_passed(limits) => passed,
+    };
+    match passed {
+        Passed::SlowHead => tell_too_slow(stream, limits).await,
+        Passed::Idle | Passed::Stuck => {}
+    }
+    Ok(Opened::Late(passed.end()))
 }
 
 async fn serve_http1<H, F, B>(
@@ -110,37 +158,46 @@ where
     let mut builder = http1::Builder::new();
     builder.header_read_timeout(None).max_buf_size(limits.header_bytes).half_close(false);
     let mut connection = builder.serve_connection(TokioIo::new(stream), service);
-    let ended = {
+    let passed = {
         let mut limit = pin!(activity.limit_passed(limits));
         let mut closing = pin!(stop.wait_for(Phase::Closing));
-        let mut closing_known = false;
-        std::future::poll_fn(|cx| {
-            if !closing_known && closing.as_mut().poll(cx).is_ready() {
-                closing_known = true;
-                Pin::new(&mut connection).graceful_shutdown();
+        let mut is_closing = false;
+        loop {
+            tokio::select! {
+                // First, so that a request that has come already is answered.
+                biased;
+                ended = &mut connection => return end_of_http1(ended),
+                passed = &mut limit => break passed,
+                () = &mut closing, if !is_closing => {
+                    is_closing = true;
+                    Pin::new(&mut connection).graceful_shutdown();
+                }
             }
-            if let Poll::Ready(result) = Pin::new(&mut connection).poll(cx) {
-                return Poll::Ready(Ended::ByItself(result));
-            }
-            limit.as_mut().poll(cx).map(Ended::ByLimit)
-        })
-        .await
-    };
-    match ended {
-        Ended::ByItself(Ok(())) | Ended::ByLimit(Passed::Idle) => Ok(End::Done),
-        Ended::ByItself(Err(error)) if error.is_parse_too_large() => Ok(End::LongHead),
-        Ended::ByItself(Err(error)) if error.is_parse() => Ok(End::BadHead),
-        Ended::ByItself(Err(error)) => Err(io::Error::other(error)),
-        Ended::ByLimit(Passed::SlowHead) => {
-            let mut stream = connection.into_parts().io.into_inner();
-            tokio::time::timeout(limits.header_timeout, async {
-                stream.write_all(&limits.too_slow).await?;
-                stream.shutdown().await
-            })
-            .await??;
-            Ok(End::SlowHead)
         }
+    };
+    if passed == Passed::SlowHead {
+        tell_too_slow(connection.into_parts().io.into_inner(), limits).await;
     }
+    Ok(passed.end())
+}
+
+fn end_of_http1(ended: hyper::Result<()>) -> io::Result<End> {
+    match ended {
+        Ok(()) => Ok(End::Done),
+        Err(error) if error.is_parse_too_large() => Ok(End::LongHead),
+        Err(error) if error.is_parse() => Ok(End::BadHead),
+        Err(error) => Err(io::Error::other(error)),
+    }
+}
+
+/// Tells a caller that its request's head was too slow. No answer is under way then, so nothing is cut in two.
+async fn tell_too_slow(mut stream: Stream, limits: &Limits) {
+    let told = async {
+        stream.write_all(&limits.too_slow).await?;
+        stream.shutdown().await
+    };
+    // Whether it was heard or not, the connection is done.
+    let _: Result<io::Result<()>, _> = tokio::time::timeout(limits.header_timeout, told).await;
 }
 
 async fn serve_http2<H, F, B>(
@@ -163,24 +220,22 @@ where
         .max_header_list_size(u32::try_from(limits.header_bytes).unwrap_or(u32::MAX))
         .keep_alive_interval(PING_EVERY);
     let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
-    let mut limit = pin!(activity.limit_passed(limits));
-    let mut closing = pin!(stop.wait_for(Phase::Closing));
-    let mut leaving = false;
-    std::future::poll_fn(|cx| {
-        if !leaving && (closing.as_mut().poll(cx).is_ready() || limit.as_mut().poll(cx).is_ready()) {
-            leaving = true;
-            connection.as_mut().graceful_shutdown();
-        }
-        connection.as_mut().poll(cx)
-    })
-    .await
-    .map_err(io::Error::other)?;
-    Ok(End::Done)
+    tokio::select! {
+        biased;
+        ended = connection.as_mut() => return end_of_http2(ended),
+        _ = activity.limit_passed(limits) => {}
+        () = stop.wait_for(Phase::Closing) => {}
+    }
+    connection.as_mut().graceful_shutdown();
+    tokio::select! {
+        biased;
+        ended = connection.as_mut() => end_of_http2(ended),
+        () = activity.nothing_gets_on(limits) => Ok(End::Done),
+    }
 }
 
-enum Ended {
-    ByItself(hyper::Result<()>),
-    ByLimit(Passed),
+fn end_of_http2(ended: hyper::Result<()>) -> io::Result<End> {
+    ended.map(|()| End::Done).map_err(io::Error::other)
 }
 
 /// Which limit a connection passed.
@@ -190,6 +245,17 @@ enum Passed {
     Idle,
     /// A request's head began and did not end.
     SlowHead,
+    /// The caller does not take its answer.
+    Stuck,
+}
+
+impl Passed {
+    fn end(self) -> End {
+        match self {
+            Self::Idle | Self::Stuck => End::Done,
+            Self::SlowHead => End::SlowHead,
+        }
+    }
 }
 
 /// Runs what an HTTP/2 connection needs on the worker's own thread.

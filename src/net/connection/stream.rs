@@ -11,6 +11,7 @@ use tokio_rustls::server::TlsStream;
 
 use super::activity::Activity;
 use crate::net::listener;
+use crate::net::tls::ClientNames;
 
 /// Which HTTP is spoken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,8 +31,15 @@ pub(super) struct Stream {
 
 #[derive(Debug)]
 enum Kind {
-    Plain(listener::Stream),
-    Tls(Box<TlsStream<listener::Stream>>),
+    Plain(Socket),
+    Tls(Box<TlsStream<Socket>>),
+}
+
+/// What lies under TLS, or is spoken over as it is: it sees what the kernel takes.
+#[derive(Debug)]
+struct Socket {
+    stream: listener::Stream,
+    activity: Rc<Activity>,
 }
 
 /// At most the few bytes that tell HTTP/2 from HTTP/1.1.
@@ -42,31 +50,46 @@ struct Ahead {
     given: usize,
 }
 
-/// Sets up TLS, if wanted, and learns which HTTP is spoken.
-pub(super) async fn open(
-    stream: listener::Stream,
-    tls: Option<&TlsAcceptor>,
-    activity: Rc<Activity>,
-) -> io::Result<(Stream, Protocol)> {
-    match tls {
-        Some(acceptor) => {
-            let tls = acceptor.accept(stream).await?;
-            let http2 = tls.get_ref().1.alpn_protocol() == Some(b"h2");
-            let stream = Stream { kind: Kind::Tls(Box::new(tls)), ahead: Ahead::default(), activity };
-            Ok((stream, if http2 { Protocol::Http2 } else { Protocol::Http1 }))
-        }
-        None => {
-            let mut stream = Stream { kind: Kind::Plain(stream), ahead: Ahead::default(), activity };
-            let protocol = stream.sniff().await?;
-            Ok((stream, protocol))
-        }
-    }
-}
+// === impl Stream ===
 
 impl Stream {
-    /// Reads until the bytes differ from HTTP/2's preface (RFC 9113, section 3.4), or agree with its first word, which
-    /// is no HTTP/1.1 method.
-    async fn sniff(&mut self) -> io::Result<Protocol> {
+    /// The names that the caller proved to have: with TLS, those in its certificate.
+    pub(super) fn client_names(&self) -> ClientNames {
+        match &self.kind {
+            Kind::Plain(_) => ClientNames::none(),
+            Kind::Tls(stream) => ClientNames::of(stream.get_ref().1),
+        }
+    }
+
+    /// Sets up TLS, if wanted.
+    ///
+    /// # Errors
+    /// When the caller does not speak TLS as wanted, or vanished.
+    pub(super) async fn open(
+        stream: listener::Stream,
+        tls: Option<&TlsAcceptor>,
+        activity: Rc<Activity>,
+    ) -> io::Result<Self> {
+        let socket = Socket { stream, activity: Rc::clone(&activity) };
+        let kind = match tls {
+            Some(acceptor) => Kind::Tls(Box::new(acceptor.accept(socket).await?)),
+            None => Kind::Plain(socket),
+        };
+        Ok(Self { kind, ahead: Ahead::default(), activity })
+    }
+
+    /// Learns which HTTP is spoken: TLS settled that; without it the first bytes tell.
+    ///
+    /// They are read until they differ from HTTP/2's preface (RFC 9113, section 3.4), or agree with its first word,
+    /// which is no HTTP/1.1 method.
+    ///
+    /// # Errors
+    /// When the connection failed.
+    pub(super) async fn protocol(&mut self) -> io::Result<Protocol> {
+        if let Kind::Tls(tls) = &self.kind {
+            let http2 = tls.get_ref().1.alpn_protocol() == Some(b"h2");
+            return Ok(if http2 { Protocol::Http2 } else { Protocol::Http1 });
+        }
         let mut bytes = [0; PREFACE.len()];
         let mut len = 0;
         let protocol = loop {
@@ -101,7 +124,7 @@ impl AsyncRead for Stream {
         }
         let before = buf.filled().len();
         let read = match &mut self.kind {
-            Kind::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
+            Kind::Plain(socket) => Pin::new(socket).poll_read(cx, buf),
             Kind::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
         };
         if buf.filled().len() > before {
@@ -113,8 +136,9 @@ impl AsyncRead for Stream {
 
 impl AsyncWrite for Stream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.activity.writing();
         match &mut self.kind {
-            Kind::Plain(stream) => Pin::new(stream).poll_write(cx, buf),
+            Kind::Plain(socket) => Pin::new(socket).poll_write(cx, buf),
             Kind::Tls(stream) => Pin::new(stream).poll_write(cx, buf),
         }
     }
@@ -124,30 +148,85 @@ impl AsyncWrite for Stream {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        self.activity.writing();
         match &mut self.kind {
-            Kind::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+            Kind::Plain(socket) => Pin::new(socket).poll_write_vectored(cx, bufs),
             Kind::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
         }
     }
 
     fn is_write_vectored(&self) -> bool {
         match &self.kind {
-            Kind::Plain(stream) => stream.is_write_vectored(),
+            Kind::Plain(socket) => socket.is_write_vectored(),
             Kind::Tls(stream) => stream.is_write_vectored(),
         }
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.kind {
-            Kind::Plain(stream) => Pin::new(stream).poll_flush(cx),
+        let flushed = match &mut self.kind {
+            Kind::Plain(socket) => Pin::new(socket).poll_flush(cx),
             Kind::Tls(stream) => Pin::new(stream).poll_flush(cx),
+        };
+        // Whoever writes here flushes only when it holds nothing back itself.
+        if let Poll::Ready(Ok(())) = flushed {
+            self.activity.flushed();
         }
+        flushed
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut self.kind {
-            Kind::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
+            Kind::Plain(socket) => Pin::new(socket).poll_shutdown(cx),
             Kind::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
         }
+    }
+}
+
+// === impl Socket ===
+
+impl Socket {
+    fn written(&self, taken: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if let Poll::Ready(Ok(bytes)) = taken {
+            self.activity.written(bytes);
+        }
+        taken
+    }
+}
+
+impl AsyncRead for Socket {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Socket {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let taken = Pin::new(&mut self.stream).poll_write(cx, buf);
+        self.written(taken)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let taken = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
+        self.written(taken)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }

@@ -93,6 +93,8 @@ fn tcp_socket(address: SocketAddr, shared: bool) -> io::Result<Socket> {
     if shared {
         socket.set_reuse_port(true)?;
     }
+    // Connections inherit it.
+    socket.set_send_buffer_size(SEND_BUFFER)?;
     socket.bind(&address.into())?;
     Ok(socket)
 }
@@ -112,3 +114,6 @@ fn remove_stale_socket(path: &Path) -> io::Result<()> {
 }
 
 const BACKLOG: i32 = 1024;
+/// What of an answer the kernel holds for one caller. Left to itself that grows to megabytes, and the kernel tells that
+/// some was taken only when a third of it was: a caller who reads slowly would look like one who does not read.
+const SEND_BUFFER: usize = 128 * 1024;

@@ -1,7 +1,9 @@
 //! Sharing connections out among workers, within one bound for all.
 
+use std::future::Future;
 use std::io;
 use std::net::IpAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -23,7 +25,8 @@ pub struct Share {
 #[derive(Debug)]
 struct Slot {
     connections: AtomicUsize,
-    inbox: mpsc::UnboundedSender<(Raw, Peer)>,
+    /// Closed once the worker accepts no more.
+    inbox: mpsc::UnboundedSender<HandedOver>,
 }
 
 /// One worker's part: its socket, if it has one, and what others hand it.
@@ -32,7 +35,7 @@ pub struct Worker {
     share: Arc<Share>,
     index: usize,
     socket: Option<BoundSocket>,
-    inbox: mpsc::UnboundedReceiver<(Raw, Peer)>,
+    inbox: mpsc::UnboundedReceiver<HandedOver>,
 }
 
 /// Who is at the other end.
@@ -62,7 +65,15 @@ pub struct Seat {
     index: usize,
 }
 
-/// A stream on its way between two workers, registered with neither's runtime.
+/// A connection on its way to another worker, with the place that it has there.
+#[derive(Debug)]
+struct HandedOver {
+    raw: Raw,
+    peer: Peer,
+    seat: Seat,
+}
+
+/// A stream that is registered with no worker's runtime.
 #[derive(Debug)]
 enum Raw {
     Tcp(std::net::TcpStream),
@@ -108,68 +119,111 @@ impl Share {
         self.total.load(Ordering::Relaxed)
     }
 
-    /// Takes a place for a connection that worker `at` accepted: at the worker with the fewest, unless that is no
-    /// clear gain.
+    /// Takes a place for a connection that worker `at` accepted: at the worker with the fewest of those that accept,
+    /// unless that is no clear gain.
     fn seat(self: &Arc<Self>, at: usize) -> Option<Seat> {
         if self.total.fetch_add(1, Ordering::Relaxed) >= self.max_connections {
             self.total.fetch_sub(1, Ordering::Relaxed);
             return None;
         }
         let load = |slot: &Slot| slot.connections.load(Ordering::Relaxed);
-        let fewest =
-            self.workers.iter().enumerate().min_by_key(|(_, slot)| load(slot)).map_or(at, |(i, _)| i);
+        let accepting = self.workers.iter().enumerate().filter(|(_, slot)| !slot.inbox.is_closed());
+        let fewest = accepting.min_by_key(|(_, slot)| load(slot)).map_or(at, |(i, _)| i);
         let own = load(&self.workers[at]);
         let index = if load(&self.workers[fewest]) < own { fewest } else { at };
-        self.workers[index].connections.fetch_add(1, Ordering::Relaxed);
-        Some(Seat { share: Arc::clone(self), index })
+        Some(Seat::new(self, index))
     }
 }
 
 impl Worker {
-    /// Accepts connections for ever and gives each to `serve`: on this worker, or on the one it is handed over to.
+    /// Accepts connections and gives each to `serve`: on this worker, or on the one it is handed over to.
     ///
-    /// Must run on the worker's own runtime. Dropped, it stops listening; connections already handed over to it are
-    /// closed.
-    pub async fn accept(mut self, mut serve: impl FnMut(Accepted)) -> io::Result<()> {
+    /// Goes on until `closing` is ready; those that were handed over to it by then are still served. Must run on the
+    /// worker's own runtime. Dropped, it stops listening; connections already handed over to it are closed.
+    ///
+    /// # Errors
+    /// When the socket cannot be registered with the runtime. Nothing is handed over to this worker then.
+    pub async fn accept(
+        mut self,
+        closing: impl Future<Output = ()>,
+        mut serve: impl FnMut(Accepted),
+    ) -> io::Result<()> {
         let socket = match self.socket.take() {
             None => Socket::None,
             Some(BoundSocket::Tcp(socket)) => Socket::Tcp(TcpListener::from_std(socket)?),
             Some(BoundSocket::Unix(socket)) => Socket::Unix(UnixListener::from_std(socket)?),
         };
+        let mut closing = pin!(closing);
         loop {
             tokio::select! {
-                accepted = socket.accept() => match accepted {
-                    Ok((stream, peer)) => self.place(stream, peer, &mut serve),
-                    Err(error) => {
-                        // Out of descriptors, or the caller was gone already. Either passes; a pause keeps the
-                        // first from burning a core.
-                        tracing::warn!(%error, "a connection could not be accepted");
-                        tokio::time::sleep(PAUSE_AFTER_ERROR).await;
-                    }
-                },
-                Some((raw, peer)) = self.inbox.recv() => {
-                    let seat = Some(Seat { share: Arc::clone(&self.share), index: self.index });
-                    match raw.registered() {
-                        Ok(stream) => serve(Accepted { stream, peer, seat }),
-                        Err(error) => tracing::warn!(%error, "a connection could not be handed over"),
-                    }
-                }
+                () = &mut closing => break,
+                (stream, peer) = without_errors(|| socket.accept()) => self.place(stream, peer, &mut serve),
+                Some(handed_over) = self.inbox.recv() => handed_over.take(&mut serve),
             }
         }
+        drop(socket);
+        // From here on the others keep what they accept.
+        self.inbox.close();
+        while let Some(handed_over) = self.inbox.recv().await {
+            handed_over.take(&mut serve);
+        }
+        Ok(())
     }
 
     fn place(&self, stream: Stream, peer: Peer, serve: &mut impl FnMut(Accepted)) {
         match self.share.seat(self.index) {
-            Some(seat) if seat.index != self.index => {
-                let to = seat.index;
-                // The one that takes it over makes a seat of its own for the place taken here.
-                seat.hand_over();
-                let sent = stream.unregistered().map(|raw| self.share.workers[to].inbox.send((raw, peer)));
-                if !matches!(sent, Ok(Ok(()))) {
-                    drop(Seat { share: Arc::clone(&self.share), index: to });
-                }
-            }
+            Some(seat) if seat.index != self.index => self.hand_over(stream, peer, seat, serve),
             seat => serve(Accepted { stream, peer, seat }),
+        }
+    }
+
+    fn hand_over(&self, stream: Stream, peer: Peer, seat: Seat, serve: &mut impl FnMut(Accepted)) {
+        let to = &self.share.workers[seat.index].inbox;
+        let handed_over = match stream.unregistered() {
+            Ok(raw) => HandedOver { raw, peer, seat },
+            Err(error) => return tracing::warn!(%error, "a connection could not be handed over"),
+        };
+        if let Err(mpsc::error::SendError(mut back)) = to.send(handed_over) {
+            // That one has stopped accepting this very moment.
+            back.seat = back.seat.moved_to(self.index);
+            back.take(serve);
+        }
+    }
+}
+
+impl HandedOver {
+    /// Takes the connection over on this worker.
+    fn take(self, serve: &mut impl FnMut(Accepted)) {
+        let Self { raw, peer, seat } = self;
+        match raw.registered() {
+            Ok(stream) => serve(Accepted { stream, peer, seat: Some(seat) }),
+            Err(error) => tracing::warn!(%error, "a connection could not be handed over"),
+        }
+    }
+}
+
+/// Accepts until that succeeds. Cancel-safe.
+///
+/// Some errors speak of the one connection, whose caller or network failed before it was accepted (accept(2)): the next
+/// one may be fine. Others, as when descriptors run out, last for a while; a pause keeps them from burning a core.
+async fn without_errors<T>(mut accept: impl AsyncFnMut() -> io::Result<T>) -> T {
+    use io::ErrorKind::{
+        ConnectionAborted, ConnectionRefused, ConnectionReset, HostUnreachable, Interrupted, NetworkDown,
+        NetworkUnreachable, PermissionDenied, TimedOut,
+    };
+    loop {
+        match accept().await {
+            Ok(accepted) => return accepted,
+            Err(error) => match error.kind() {
+                ConnectionAborted | ConnectionRefused | ConnectionReset | HostUnreachable | Interrupted
+                | NetworkDown | NetworkUnreachable | PermissionDenied | TimedOut => {
+                    tracing::debug!(%error, "a connection was gone before it was accepted");
+                }
+                _ => {
+                    tracing::warn!(%error, "a connection could not be accepted");
+                    tokio::time::sleep(PAUSE_AFTER_ERROR).await;
+                }
+            },
         }
     }
 }
@@ -179,7 +233,8 @@ impl Socket {
         match self {
             Self::Tcp(listener) => {
                 let (stream, address) = listener.accept().await?;
-                stream.set_nodelay(true)?;
+                // Fails only where the connection is gone already, which whoever serves it will notice.
+                _ = stream.set_nodelay(true);
                 Ok((Stream::Tcp(stream), Peer::Ip(address.ip().to_canonical())))
             }
             Self::Unix(listener) => {
@@ -211,11 +266,17 @@ impl Raw {
 }
 
 impl Seat {
-    /// Leaves the place taken, for whoever makes a seat for it again.
-    fn hand_over(self) {
-        // What dropping `self` is about to free is taken once more.
-        self.share.total.fetch_add(1, Ordering::Relaxed);
-        self.share.workers[self.index].connections.fetch_add(1, Ordering::Relaxed);
+    /// A place at worker `index`, which `total` counts already.
+    fn new(share: &Arc<Share>, index: usize) -> Self {
+        share.workers[index].connections.fetch_add(1, Ordering::Relaxed);
+        Self { share: Arc::clone(share), index }
+    }
+
+    fn moved_to(mut self, index: usize) -> Self {
+        self.share.workers[index].connections.fetch_add(1, Ordering::Relaxed);
+        self.share.workers[self.index].connections.fetch_sub(1, Ordering::Relaxed);
+        self.index = index;
+        self
     }
 }
 
@@ -227,3 +288,34 @@ impl Drop for Seat {
 }
 
 const PAUSE_AFTER_ERROR: Duration = Duration::from_millis(100);
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::Instant;
+
+    use super::*;
+
+    /// How long accepting takes when it fails so often in this way first.
+    async fn delay(failure: impl Fn() -> io::Error, times: usize) -> Duration {
+        let began = Instant::now();
+        let mut failures = 0..times;
+        without_errors(async || failures.next().map_or(Ok(()), |_| Err(failure()))).await;
+        began.elapsed()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn callers_that_are_gone_do_not_hold_others_up() {
+        for kind in [io::ErrorKind::ConnectionAborted, io::ErrorKind::ConnectionReset] {
+            assert_eq!(delay(|| kind.into(), 1000).await, Duration::ZERO);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn running_out_of_descriptors_does_not_burn_a_core() {
+        // EMFILE, ENFILE, ENOMEM and ENOBUFS, as Linux numbers them.
+        for number in [24, 23, 12, 105] {
+            let took = delay(|| io::Error::from_raw_os_error(number), 2).await;
+            assert!(took >= 2 * PAUSE_AFTER_ERROR, "{number}: {took:?}");
+        }
+    }
+}

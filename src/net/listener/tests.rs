@@ -1,3 +1,4 @@
+use std::cell::RefCell;
 use std::io::Write;
 use std::sync::Arc;
 use std::time::Duration;
@@ -55,7 +56,8 @@ fn two_workers(
         let tell = tell.clone();
         std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            runtime.block_on(worker.accept(|accepted| tell.send((index, accepted)).unwrap())).unwrap();
+            let serve = |accepted| tell.send((index, accepted)).unwrap();
+            runtime.block_on(worker.accept(std::future::pending(), serve)).unwrap();
         });
     }
     (address, share, served)
@@ -88,4 +90,62 @@ fn connections_beyond_the_bound_get_no_seat() {
     let seats: Vec<bool> = open.iter().map(|(_, (_, accepted))| accepted.seat.is_some()).collect();
     assert_eq!(seats, [true, true, false]);
     assert_eq!(share.connections(), 2);
+}
+
+/// Two workers of which only the first has a socket.
+fn one_with_a_socket() -> (SocketAddr, Arc<Share>, Worker, Worker) {
+    let bound = Bound::listen(&loopback(), 1).unwrap();
+    let address = port(&bound);
+    let (share, workers) = Share::among(bound.into_sockets(), 2, 100);
+    let [first, second]: [Worker; 2] = workers.try_into().unwrap();
+    (address, share, first, second)
+}
+
+/// Makes so many connections, and runs `worker` until they are all taken; gives what it serves itself.
+async fn accept(
+    worker: Worker,
+    address: SocketAddr,
+    share: &Share,
+    connections: usize,
+) -> (Vec<std::net::TcpStream>, Vec<Accepted>) {
+    let served = RefCell::new(Vec::new());
+    let callers = (0..connections).map(|_| std::net::TcpStream::connect(address).unwrap()).collect();
+    let all_taken = async {
+        while share.connections() < connections {
+            tokio::task::yield_now().await;
+        }
+    };
+    worker.accept(all_taken, |accepted| served.borrow_mut().push(accepted)).await.unwrap();
+    (callers, served.into_inner())
+}
+
+#[tokio::test]
+async fn a_worker_that_accepts_no_more_is_handed_nothing() {
+    let (address, share, first, second) = one_with_a_socket();
+    second.accept(std::future::ready(()), |_| ()).await.unwrap();
+    let (_callers, served) = accept(first, address, &share, 3).await;
+    assert_eq!(served.len(), 3);
+    drop(served);
+    assert_eq!(share.connections(), 0);
+}
+
+#[tokio::test]
+async fn what_was_handed_to_a_worker_that_never_took_it_frees_its_place() {
+    let (address, share, first, second) = one_with_a_socket();
+    let (_callers, served) = accept(first, address, &share, 3).await;
+    assert_eq!((served.len(), share.connections()), (2, 3));
+    drop(second);
+    assert_eq!(share.connections(), 2);
+    drop(served);
+    assert_eq!(share.connections(), 0);
+}
+
+#[tokio::test]
+async fn what_was_handed_over_before_closing_is_served() {
+    let (address, share, first, second) = one_with_a_socket();
+    let (_callers, _served) = accept(first, address, &share, 2).await;
+    let mut taken_over = Vec::new();
+    second.accept(std::future::ready(()), |accepted| taken_over.push(accepted)).await.unwrap();
+    assert_eq!((taken_over.len(), share.connections()), (1, 2));
+    assert!(taken_over[0].seat.is_some());
 }

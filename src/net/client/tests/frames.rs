@@ -7,10 +7,10 @@ use super::peer::Conversation;
 pub(super) const HEADERS: u8 = 1;
 pub(super) const DATA: u8 = 0;
 pub(super) const RST_STREAM: u8 = 3;
-const SETTINGS: u8 = 4;
+pub(super) const SETTINGS: u8 = 4;
 const PING: u8 = 6;
 const GOAWAY: u8 = 7;
-const WINDOW_UPDATE: u8 = 8;
+pub(super) const WINDOW_UPDATE: u8 = 8;
 
 /// A frame as it was read.
 #[derive(Debug)]
@@ -36,21 +36,42 @@ impl Conversation {
         self.send_frame(SETTINGS, 0, 0, &settings.unwrap_or_default());
     }
 
+    /// Changes how many streams may be open at once, and waits until the client has taken note.
+    pub(super) fn allow_streams(&mut self, most: u32) {
+        self.send_frame(SETTINGS, 0, 0, &[&[0, 3][..], &most.to_be_bytes()].concat());
+        // Frames are read in order, so an answer to this one comes after that.
+        self.send_frame(PING, 0, 0, &[0; 8]);
+        loop {
+            let frame = self.any_frame();
+            if frame.kind == PING && frame.flags & 1 != 0 {
+                return;
+            }
+        }
+    }
+
     /// The next frame that belongs to a stream. Others are answered where they want an answer.
     pub(super) fn frame(&mut self) -> Frame {
         loop {
-            let head = self.exactly(9);
-            let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
-            let stream = u32::from_be_bytes([head[5], head[6], head[7], head[8]]);
-            let (kind, flags) = (head[3], head[4]);
-            let payload = self.exactly(length as usize);
-            match kind {
-                SETTINGS if flags & 1 == 0 => self.send_frame(SETTINGS, 1, 0, &[]),
-                PING if flags & 1 == 0 => self.send_frame(PING, 1, 0, &payload),
-                HEADERS | DATA | RST_STREAM => return Frame { kind, flags, stream, payload },
-                _ => {}
+            let frame = self.any_frame();
+            if matches!(frame.kind, HEADERS | DATA | RST_STREAM) {
+                return frame;
             }
         }
+    }
+
+    /// The next frame of whatever kind, answered where it wants an answer.
+    pub(super) fn any_frame(&mut self) -> Frame {
+        let head = self.exactly(9);
+        let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
+        let stream = u32::from_be_bytes([head[5], head[6], head[7], head[8]]);
+        let (kind, flags) = (head[3], head[4]);
+        let payload = self.exactly(length as usize);
+        match kind {
+            SETTINGS if flags & 1 == 0 => self.send_frame(SETTINGS, 1, 0, &[]),
+            PING if flags & 1 == 0 => self.send_frame(PING, 1, 0, &payload),
+            _ => {}
+        }
+        Frame { kind, flags, stream, payload }
     }
 
     /// Reads until one more request has ended, and gives its stream. Parts of others may come in between.

@@ -1,0 +1,130 @@
+//! The service of one connection: hands requests on, and sees an answer to its last byte.
+//!
+//! The HTTP library takes an answer's body in pieces, and uses a piece up when it puts it on the wire: over HTTP/2 only
+//! as far as the caller's window is open. So a request is under way until its last piece is used up or dropped.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use bytes::{Buf, Bytes};
+use http::{HeaderValue, Request, Response, header};
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+
+use super::activity::{Activity, UnderWay};
+use super::stream::Protocol;
+use crate::net::stop::{Phase, Stop};
+
+/// A service that keeps the connection's activity up to date, and says goodbye while the process drains.
+#[derive(Debug, Clone)]
+pub(super) struct Service<H> {
+    handle: H,
+    activity: Rc<Activity>,
+    stop: Stop,
+    protocol: Protocol,
+}
+
+/// An answer's body, during which its request is under way.
+#[derive(Debug)]
+pub(super) struct Watched<B> {
+    body: B,
+    under_way: Rc<UnderWay>,
+}
+
+/// Some of an answer's bytes.
+#[derive(Debug)]
+pub(super) struct Piece {
+    bytes: Bytes,
+    under_way: Rc<UnderWay>,
+}
+
+// === impl Service ===
+
+impl<H> Service<H> {
+    pub(super) fn new(handle: H, activity: Rc<Activity>, stop: Stop, protocol: Protocol) -> Self {
+        Self { handle, activity, stop, protocol }
+    }
+}
+
+impl<H, F, B> hyper::service::Service<Request<Incoming>> for Service<H>
+where
+    H: Fn(Request<Incoming>) -> F,
+    F: Future<Output = Response<B>> + 'static,
+    B: 'static,
+{
+    type Response = Response<Watched<B>>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>>>>;
+
+    fn call(&self, request: Request<Incoming>) -> Self::Future {
+        let under_way = self.activity.begin();
+        let stop = self.stop.clone();
+        let protocol = self.protocol;
+        let answer = (self.handle)(request);
+        Box::pin(async move {
+            let mut response = answer.await.map(|body| Watched { body, under_way });
+            // HTTP/2 says it with GOAWAY, and forbids the header (RFC 9113, section 8.2.2).
+            if protocol == Protocol::Http1 && stop.phase() >= Phase::Draining {
+                response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+            }
+            Ok(response)
+        })
+    }
+}
+
+// === impl Watched ===
+
+impl<B: Body<Data = Bytes> + Unpin> Body for Watched<B> {
+    type Data = Piece;
+    type Error = B::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Piece>, B::Error>>> {
+        let frame = Pin::new(&mut self.body).poll_frame(cx);
+        let piece = |bytes| Piece::new(bytes, Rc::clone(&self.under_way));
+        frame.map(|frame| frame.map(|frame| frame.map(|frame| frame.map_data(piece))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+// === impl Piece ===
+
+impl Piece {
+    fn new(bytes: Bytes, under_way: Rc<UnderWay>) -> Self {
+        under_way.hand_out(bytes.len());
+        Self { bytes, under_way }
+    }
+}
+
+impl Buf for Piece {
+    fn remaining(&self) -> usize {
+        self.bytes.remaining()
+    }
+
+    fn chunk(&self) -> &[u8] {
+        self.bytes.chunk()
+    }
+
+    fn advance(&mut self, count: usize) {
+        self.bytes.advance(count);
+        self.under_way.taken(count);
+    }
+}
+
+impl Drop for Piece {
+    fn drop(&mut self) {
+        self.under_way.taken(self.bytes.len());
+    }
+}

@@ -1,0 +1,354 @@
+//! Both ends of a connection on one paused clock: an hour of silence costs nothing.
+
+use std::sync::Arc;
+
+use http_body_util::Full;
+use rustls::pki_types::PrivateKeyDer;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
+use tokio::task::{JoinHandle, LocalSet};
+use tokio::time::{Instant, sleep, timeout};
+
+use super::activity::GOODBYE_WITHIN;
+use super::*;
+use crate::net::stop::Stopper;
+use crate::net::tls::ServerTls;
+
+const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+/// Longer than any limit, so that what is still there then stays for ever.
+const FOR_EVER: Duration = Duration::from_secs(3600);
+/// More than the kernel takes of a stream that nobody reads.
+const LARGE: usize = 4 << 20;
+
+const TOO_SLOW: &str = "HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+const REQUEST: &str = "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\n\r\n{}";
+
+/// A connection, seen from the caller, and the process that serves it.
+struct Caller {
+    stream: UnixStream,
+    serving: JoinHandle<io::Result<End>>,
+    stopper: Stopper,
+    began: Instant,
+}
+
+/// A connection on which every request is answered with so many bytes.
+fn call(answer: usize, tls: Option<TlsAcceptor>) -> Caller {
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    let stopper = Stopper::new();
+    let stop = stopper.signal();
+    let limits = Limits {
+        header_bytes: 16 * 1024,
+        header_timeout: HEADER_TIMEOUT,
+        idle_timeout: IDLE_TIMEOUT,
+        too_slow: Bytes::from_static(TOO_SLOW.as_bytes()),
+    };
+    let handle = move |request: Request<Incoming>| async move {
+        drop(request);
+        Response::new(Full::new(Bytes::from(vec![b'x'; answer])))
+    };
+    let stream = listener::Stream::Unix(theirs);
+    let serving =
+        tokio::task::spawn_local(
+            async move { serve(stream, tls.as_ref(), &limits, &stop, |_| handle).await },
+        );
+    Caller { stream: ours, serving, stopper, began: Instant::now() }
+}
+
+impl Caller {
+    async fn say(&mut self, words: &str) {
+        self.stream.write_all(words.as_bytes()).await.unwrap();
+    }
+
+    /// Waits until the connection was ended from the other side, and gives how that came and after how long.
+    async fn end(self) -> (End, Duration) {
+        let end = timeout(FOR_EVER, self.serving).await.expect("it is held for ever");
+        (end.unwrap().unwrap(), self.began.elapsed())
+    }
+
+    /// Everything until the other side closes.
+    async fn rest(&mut self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        timeout(FOR_EVER, self.stream.read_to_end(&mut bytes)).await.expect("it stays open").unwrap();
+        bytes
+    }
+
+    /// The other side gets so far that only time or the caller can bring it further.
+    async fn settled(&self) {
+        sleep(Duration::from_millis(1)).await;
+    }
+}
+
+async fn on_worker<T>(test: impl Future<Output = T>) -> T {
+    LocalSet::new().run_until(test).await
+}
+
+fn acceptor() -> TlsAcceptor {
+    let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
+    let key = PrivateKeyDer::Pkcs8(made.signing_key.serialize_der().into());
+    let tls = ServerTls { chain: vec![made.cert.der().clone()], key: Arc::new(key), client_roots: None };
+    tls.config().unwrap().into()
+}
+
+/// Where the answer's body begins.
+fn body_of(answer: &[u8]) -> &[u8] {
+    let head = answer.windows(4).position(|four| four == b"\r\n\r\n").expect("a whole head");
+    &answer[head + 4..]
+}
+
+// === Opening ===
+
+#[tokio::test(start_paused = true)]
+async fn a_caller_that_begins_http2_and_says_no_more_is_not_kept() {
+    on_worker(async {
+        for words in ["PRI ", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"] {
+            let mut caller = call(2, None);
+            caller.say(words).await;
+            let (end, after) = caller.end().await;
+            assert_eq!(end, End::Done);
+            assert!(after <= IDLE_TIMEOUT + 2 * GOODBYE_WITHIN, "{after:?}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_silent_caller_is_closed_when_its_time_is_up() {
+    on_worker(async {
+        for (tls, time) in [(None, IDLE_TIMEOUT), (Some(acceptor()), HEADER_TIMEOUT)] {
+            let (end, after) = call(2, tls).end().await;
+            assert_eq!((end, after.as_secs()), (End::Done, time.as_secs()));
+        }
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_head_that_stays_at_its_first_byte_is_too_slow() {
+    on_worker(async {
+        for words in ["P", "POST / HTTP/1.1\r\nhos"] {
+            let mut caller = call(2, None);
+            caller.say(words).await;
+            assert_eq!(String::from_utf8_lossy(&caller.rest().await), TOO_SLOW);
+            let (end, after) = caller.end().await;
+            assert_eq!((end, after.as_secs()), (End::SlowHead, HEADER_TIMEOUT.as_secs()), "{words}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn silent_connections_end_at_once_when_the_process_closes() {
+    on_worker(async {
+        let mut half_preface = call(2, None);
+        half_preface.say("PR").await;
+        for caller in [call(2, None), call(2, Some(acceptor())), half_preface] {
+            caller.settled().await;
+            caller.stopper.advance(Phase::Draining);
+            caller.settled().await;
+            assert!(!caller.serving.is_finished(), "it is served until the process closes");
+            caller.stopper.advance(Phase::Closing);
+            let (end, after) = caller.end().await;
+            assert_eq!(end, End::Done);
+            assert!(after < Duration::from_secs(1), "{after:?}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_said_before_the_process_closes_is_answered() {
+    on_worker(async {
+        let mut caller = call(2, None);
+        caller.say(REQUEST).await;
+        caller.stopper.advance(Phase::Closing);
+        let answer = caller.rest().await;
+        assert_eq!(body_of(&answer), b"xx");
+        assert!(String::from_utf8_lossy(&answer).contains("connection: close"));
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_http2_connection_ends_soon_after_the_process_closes_whatever_the_caller_does() {
+    on_worker(async {
+        let mut caller = call(2, None);
+        caller.say("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await;
+        caller.settled().await;
+        caller.stopper.advance(Phase::Closing);
+        let (end, after) = caller.end().await;
+        assert_eq!(end, End::Done);
+        assert!(after <= 2 * GOODBYE_WITHIN, "{after:?}");
+    })
+    .await;
+}
+
+// === Answers ===
+
+#[tokio::test(start_paused = true)]
+async fn a_caller_that_does_not_read_its_answer_is_not_kept() {
+    on_worker(async {
+        let mut caller = call(LARGE, None);
+        caller.say(REQUEST).await;
+        let (end, after) = caller.end().await;
+        assert_eq!((end, after.as_secs()), (End::Done, IDLE_TIMEOUT.as_secs()));
+    })
+    .await;
+}
+
+/// Reads one answer in portions, with a pause before each. `None`: the other side closed before its end.
+async fn read_slowly(caller: &mut Caller, portion: usize, pause: Duration) -> Option<usize> {
+    let mut portion = vec![0; portion];
+    let mut read = 0;
+    while read < LARGE {
+        sleep(pause).await;
+        match caller.stream.read(&mut portion).await {
+            Ok(0) | Err(_) => return None,
+            Ok(some) => read += some,
+        }
+    }
+    Some(read)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_caller_that_reads_slowly_gets_its_whole_answer() {
+    on_worker(async {
+        let mut caller = call(LARGE, None);
+        caller.say(REQUEST).await;
+        // Far longer than any limit; the kernel tells that some was taken only when much was.
+        let read = read_slowly(&mut caller, 64 * 1024, IDLE_TIMEOUT / 6).await;
+        assert!(read.is_some_and(|read| read >= LARGE), "{read:?}");
+        assert!(caller.began.elapsed() > 10 * IDLE_TIMEOUT);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_caller_that_takes_a_little_now_and_then_is_not_kept() {
+    on_worker(async {
+        let mut caller = call(LARGE, None);
+        caller.say(REQUEST).await;
+        let read = read_slowly(&mut caller, 1024, IDLE_TIMEOUT / 2).await;
+        assert_eq!(read, None);
+    })
+    .await;
+}
+
+/// A caller's HTTP/2 whose streams let in so many bytes, and no more.
+async fn http2(caller: Caller, window: u32) -> (h2::client::SendRequest<Bytes>, JoinHandle<io::Result<End>>) {
+    let handshake = h2::client::Builder::new().initial_window_size(window).handshake(caller.stream);
+    let (sender, connection) = handshake.await.unwrap();
+    tokio::task::spawn_local(async move { _ = connection.await });
+    // The process goes on running.
+    tokio::task::spawn_local(async move {
+        let _stopper = caller.stopper;
+        sleep(2 * FOR_EVER).await;
+    });
+    (sender, caller.serving)
+}
+
+async fn answer_to(sender: &mut h2::client::SendRequest<Bytes>) -> h2::RecvStream {
+    let request = Request::post("http://a/").body(()).unwrap();
+    let (response, _) = sender.send_request(request, true).unwrap();
+    response.await.unwrap().into_body()
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_http2_connection_that_only_answers_pings_is_idle() {
+    on_worker(async {
+        let (mut sender, serving) = http2(call(2, None), 1000).await;
+        let mut body = answer_to(&mut sender).await;
+        assert_eq!(body.data().await.unwrap().unwrap(), "xx");
+        let idle_since = Instant::now();
+        assert_eq!(timeout(FOR_EVER, serving).await.unwrap().unwrap().unwrap(), End::Done);
+        let after = idle_since.elapsed();
+        assert!(after >= IDLE_TIMEOUT && after <= IDLE_TIMEOUT + 2 * GOODBYE_WITHIN, "{after:?}");
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_http2_caller_whose_window_stays_shut_is_not_kept() {
+    on_worker(async {
+        for window in [0, 1000] {
+            let began = Instant::now();
+            let (mut sender, serving) = http2(call(LARGE, None), window).await;
+            let _unread = answer_to(&mut sender).await;
+            let end = timeout(FOR_EVER, serving).await.expect("it is held for ever");
+            assert_eq!(end.unwrap().unwrap(), End::Done);
+            let after = began.elapsed();
+            assert!(after >= IDLE_TIMEOUT && after <= IDLE_TIMEOUT + 3 * GOODBYE_WITHIN, "{after:?}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_http2_caller_that_opens_its_window_slowly_gets_its_whole_answer() {
+    on_worker(async {
+        const ANSWER: usize = 512 * 1024;
+        const WINDOW: usize = 32 * 1024;
+        let began = Instant::now();
+        let (mut sender, _serving) = http2(call(ANSWER, None), u32::try_from(WINDOW).unwrap()).await;
+        let mut body = answer_to(&mut sender).await;
+        let mut came = 0;
+        while let Some(data) = body.data().await {
+            let length = data.unwrap().len();
+            came += length;
+            sleep(Duration::from_secs((length / 2) as u64 / pace::LEAST_RATE)).await;
+            body.flow_control().release_capacity(length).unwrap();
+        }
+        assert_eq!(came, ANSWER);
+        assert!(began.elapsed() > 3 * IDLE_TIMEOUT);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_http2_caller_that_opens_its_window_by_a_few_bytes_is_not_kept() {
+    on_worker(async {
+        let (mut sender, serving) = http2(call(LARGE, None), 1000).await;
+        let mut body = answer_to(&mut sender).await;
+        let mut waits = 0;
+        while let Some(Ok(data)) = body.data().await {
+            sleep(IDLE_TIMEOUT / 10).await;
+            body.flow_control().release_capacity(data.len().min(500)).unwrap();
+            waits += 1;
+        }
+        assert!((5..20).contains(&waits), "{waits}");
+        assert_eq!(timeout(FOR_EVER, serving).await.unwrap().unwrap().unwrap(), End::Done);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_head_does_not_cut_the_answer_before_it_in_two() {
+    on_worker(async {
+        let mut caller = call(LARGE, None);
+        caller.say(REQUEST).await;
+        caller.settled().await;
+        caller.say("POST / HTTP/1.1\r\nhost: a\r\n").await;
+        // Time is up for the second head, were it the only thing under way.
+        sleep(2 * HEADER_TIMEOUT).await;
+        let answer = caller.rest().await;
+        let body = body_of(&answer);
+        assert!(body.len() >= LARGE && body[..LARGE].iter().all(|byte| *byte == b'x'), "{}", body.len());
+        let after = String::from_utf8_lossy(&body[LARGE..]);
+        assert!(after.is_empty() || after == TOO_SLOW, "{after}");
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_head_after_a_whole_answer_is_told() {
+    on_worker(async {
+        let mut caller = call(2, None);
+        caller.say(REQUEST).await;
+        caller.settled().await;
+        caller.say("POST / HTTP/1.1\r\nhost: a\r\n").await;
+        let answer = caller.rest().await;
+        assert_eq!(String::from_utf8_lossy(body_of(&answer)), format!("xx{TOO_SLOW}"));
+        assert_eq!(caller.end().await.0, End::SlowHead);
+    })
+    .await;
+}
