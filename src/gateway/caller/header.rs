@@ -110,9 +110,9 @@ pub(super) fn visible(text: &str, most: usize) -> Option<&str> {
     ((1..=most).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic())).then_some(text)
 }
 
-/// A duration such as `250ms`.
+/// A duration such as `250ms`. Of nothing, the unit does not matter: `0` is one too.
 pub(super) fn duration(text: &str) -> Option<Duration> {
-    durations::parse(text).ok()
+    if text == "0" { Some(Duration::ZERO) } else { durations::parse(text).ok() }
 }
 
 const MAX_REQUEST_ID: usize = 128;

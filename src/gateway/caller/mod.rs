@@ -1,15 +1,22 @@
-//! Who is calling: for accounts and fairness. [`identify`] gives a [`Caller`].
+//! Who is calling: for accounts, fairness and rules. [`identify`] gives a [`Caller`].
 //!
-//! What comes in are a request's headers and where its connection came from. A caller names itself in a header of
-//! configurable name; that name says whose queue and whose account a call belongs to, and never gives rights, since
-//! anyone can write it. In further headers it says how urgent the call is and how long it may take. None of them can
-//! make a call fail: one that is malformed counts as absent, and is listed in [`Caller::ignored`] to be counted.
+//! What comes in are a request's headers and what is proved of its connection: the address or the user at its other
+//! end, and the names in a client certificate that was verified. From what is proved follow the rule that the caller
+//! falls under, which is the first that matches, and the [`Source`] with which it shares turns. Where there are rules
+//! and none matches, the caller is a stranger.
+//!
+//! A caller names itself in a header of configurable name; that name says whose queue inside its source and whose
+//! account a call belongs to, and never gives rights, since anyone can write it. In further headers it says how urgent
+//! the call is and how long it may take. None of them can make a call fail: one that is malformed counts as absent, and
+//! is listed in [`Caller::ignored`] to be counted.
 //!
 //! Browsers are no callers. A page of anyone's could reach a gateway on loopback through its visitor's browser, so a
 //! request that shows a browser's marks is recognised here and never allowed.
 
 mod header;
 mod priority;
+mod rule;
+mod source;
 
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
@@ -17,34 +24,52 @@ use std::time::Duration;
 use http::{HeaderMap, HeaderName, header as names};
 
 use crate::net::listener::Peer;
+use crate::net::remote::Remote;
 
 pub use header::{CallerHeader, RequestId};
 pub use priority::Priority;
+pub use rule::{BadRuleName, Rule, RuleName, Who};
+pub use source::{Group, Source};
 
 /// How callers are told apart.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
     /// The header in which a caller names itself. It never gives rights.
     pub header: HeaderName,
+    /// The rules, of which the first that matches counts. Without any, everyone who reaches the listener is a caller.
+    pub rules: Vec<Arc<Rule>>,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { header: HeaderName::from_static("x-caller") }
+        Self { header: HeaderName::from_static("x-caller"), rules: Vec::new() }
     }
 }
 
-/// The label of callers that do not name themselves.
+/// The label of callers that do not name themselves and fall under no rule.
 pub const NO_NAME: &str = "none";
 
 /// Who makes a call, and what it wishes. Only [`identify`] makes one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Caller {
     label: Arc<str>,
-    peer: Peer,
+    remote: Remote,
+    standing: Standing,
+    source: Source,
     browser: bool,
     wishes: Wishes,
     ignored: Vec<CallerHeader>,
+}
+
+/// How a caller stands to the rules.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Standing {
+    /// There are no rules.
+    Free,
+    /// This is the first rule that matches.
+    Under(Arc<Rule>),
+    /// There are rules, and none matches.
+    Stranger,
 }
 
 /// What a caller wishes for one call.
@@ -60,11 +85,13 @@ pub struct Wishes {
     pub request_id: Option<RequestId>,
 }
 
-/// Finds out who makes a call. It always succeeds: whoever says nothing is [`NO_NAME`].
+/// Finds out who makes a call. It always succeeds: whoever says nothing and falls under no rule is [`NO_NAME`].
 #[must_use]
-pub fn identify(headers: &HeaderMap, peer: Peer, settings: &Settings) -> Caller {
+pub fn identify(headers: &HeaderMap, remote: impl Into<Remote>, settings: &Settings) -> Caller {
+    let remote = remote.into();
+    let standing = Standing::of(&remote, &settings.rules);
     let mut reader = header::Reader::new(headers);
-    let label = reader.read(CallerHeader::Caller, &settings.header, |text| header::visible(text, MAX_LABEL));
+    let name = reader.read(CallerHeader::Caller, &settings.header, |text| header::visible(text, MAX_LABEL));
     let wishes = Wishes {
         priority: reader.priority(),
         max_wait: reader.read(CallerHeader::MaxWait, &MAX_WAIT, header::duration),
@@ -72,8 +99,13 @@ pub fn identify(headers: &HeaderMap, peer: Peer, settings: &Settings) -> Caller 
         request_id: reader.read(CallerHeader::RequestId, &REQUEST_ID, RequestId::parse),
     };
     Caller {
-        label: label.map_or_else(|| Arc::clone(&NO_NAME_SHARED), Arc::from),
-        peer,
+        label: label(&standing, name),
+        source: match &standing {
+            Standing::Under(rule) => Source::of_rule(rule),
+            Standing::Free | Standing::Stranger => Source::of_peer(remote.peer),
+        },
+        remote,
+        standing,
         browser: from_browser(headers),
         wishes,
         ignored: reader.ignored(),
@@ -96,9 +128,33 @@ pub fn from_browser(headers: &HeaderMap) -> bool {
     headers.keys().any(|name| name == names::ORIGIN || name.as_str().starts_with("sec-fetch-"))
 }
 
+/// What a caller is called in accounts. A stranger's own word for it counts for nothing: made-up names must not use up
+/// the labels that there are.
+fn label(standing: &Standing, name: Option<&str>) -> Arc<str> {
+    match (standing, name) {
+        (Standing::Free | Standing::Under(_), Some(name)) => name.into(),
+        (Standing::Under(rule), None) => Arc::clone(rule.name.shared()),
+        (Standing::Free, None) | (Standing::Stranger, _) => Arc::clone(&NO_NAME_SHARED),
+    }
+}
+
+// === impl Standing ===
+
+impl Standing {
+    fn of(remote: &Remote, rules: &[Arc<Rule>]) -> Self {
+        match rule::first_match(rules, remote) {
+            Some(rule) => Self::Under(Arc::clone(rule)),
+            None if rules.is_empty() => Self::Free,
+            None => Self::Stranger,
+        }
+    }
+}
+
+// === impl Caller ===
+
 impl Caller {
-    /// The name that the caller gave itself, 1 to 64 visible ASCII characters, else [`NO_NAME`]. As a metric label it
-    /// needs a bound on how many there are.
+    /// The name that the caller gave itself, 1 to 64 visible ASCII characters, else that of its rule, else
+    /// [`NO_NAME`], which is every stranger's. As a metric label it needs a bound on how many there are.
     #[must_use]
     pub fn label(&self) -> &Arc<str> {
         &self.label
@@ -107,7 +163,34 @@ impl Caller {
     /// Where the connection came from.
     #[must_use]
     pub fn peer(&self) -> Peer {
-        self.peer
+        self.remote.peer
+    }
+
+    /// What is proved of the connection's other end.
+    #[must_use]
+    pub fn remote(&self) -> &Remote {
+        &self.remote
+    }
+
+    /// How it stands to the rules.
+    #[must_use]
+    pub fn standing(&self) -> &Standing {
+        &self.standing
+    }
+
+    /// The rule that it falls under, if any.
+    #[must_use]
+    pub fn rule(&self) -> Option<&Arc<Rule>> {
+        match &self.standing {
+            Standing::Under(rule) => Some(rule),
+            Standing::Free | Standing::Stranger => None,
+        }
+    }
+
+    /// With whom it shares turns.
+    #[must_use]
+    pub fn source(&self) -> &Source {
+        &self.source
     }
 
     /// Whether it is a browser, which is never allowed to call.
@@ -137,6 +220,8 @@ static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 #[cfg(test)]
 mod tests {
+    use std::num::NonZeroU32;
+
     use super::*;
 
     fn headers(lines: &[(&str, &str)]) -> HeaderMap {
@@ -181,6 +266,13 @@ mod tests {
     }
 
     #[test]
+    fn now_or_never_needs_no_unit() {
+        for zero in ["0", "0ms", "0s"] {
+            assert_eq!(caller(&[("x-gateway-max-wait", zero)]).wishes().max_wait, Some(Duration::ZERO));
+        }
+    }
+
+    #[test]
     fn malformed_headers_count_as_absent_and_are_listed() {
         let caller = caller(&[
             ("x-caller", &"c".repeat(65)),
@@ -215,9 +307,42 @@ mod tests {
 
     #[test]
     fn the_name_of_the_header_is_configurable() {
-        let settings = Settings { header: HeaderName::from_static("x-service") };
+        let settings = Settings { header: HeaderName::from_static("x-service"), ..Settings::default() };
         let headers = headers(&[("x-service", "gifts"), ("x-caller", "other")]);
         assert_eq!(&**identify(&headers, Peer::Uid(None), &settings).label(), "gifts");
+    }
+
+    #[test]
+    fn the_first_rule_that_matches_counts_and_its_name_stands_in() {
+        let rule = |name: &str, network: &str| {
+            let who = Who { networks: vec![network.parse().unwrap()], ..Who::default() };
+            let max_per_second = NonZeroU32::new(50);
+            Arc::new(Rule { name: name.parse().unwrap(), who, weight: NonZeroU32::MIN, max_per_second })
+        };
+        let rules = vec![rule("gifts", "10.2.0.0/16"), rule("all", "10.0.0.0/8")];
+        let settings = Settings { rules, ..Settings::default() };
+        let from = |address: &str, lines: &[(&str, &str)]| {
+            identify(&headers(lines), Peer::Ip(address.parse().unwrap()), &settings)
+        };
+        for (address, name) in [("10.2.0.1", "gifts"), ("10.3.0.1", "all")] {
+            let caller = from(address, &[]);
+            assert_eq!((&**caller.label(), caller.rule().unwrap().name.as_str()), (name, name));
+            assert_eq!(caller.source().group(), &Group::Rule(name.parse().unwrap()));
+            assert_eq!(caller.source().max_per_second(), NonZeroU32::new(50));
+            let named = from(address, &[("x-caller", "worker")]);
+            assert_eq!((&**named.label(), named.source()), ("worker", caller.source()));
+        }
+        // Whatever a stranger calls itself.
+        let stranger = from("192.0.2.1", &[("x-caller", "gifts")]);
+        assert_eq!((&**stranger.label(), stranger.standing()), (NO_NAME, &Standing::Stranger));
+        assert!(stranger.rule().is_none());
+    }
+
+    #[test]
+    fn without_rules_everyone_is_free_and_belongs_to_a_network() {
+        let caller = identify(&headers(&[]), Peer::Ip([10, 2, 3, 4].into()), &Settings::default());
+        assert_eq!((caller.standing(), caller.rule()), (&Standing::Free, None));
+        assert_eq!(caller.source().group(), &Group::Network("10.2.3.0/24".parse().unwrap()));
     }
 
     #[test]
