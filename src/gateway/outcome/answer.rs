@@ -12,7 +12,7 @@ use http::{HeaderMap, header};
 use http_body::{Body, Frame};
 use tokio::time::{Instant, Sleep};
 
-use super::{Fault, Masker, Outcome, Reading, Scanner};
+use super::{Fault, Masker, Outcome, Reading, Scanner, Verdict};
 use crate::gateway::credentials::UserSig;
 use crate::model::api::Family;
 use crate::model::call_outcome::CallOutcome;
@@ -46,6 +46,8 @@ pub struct Whole {
     pub reading: Reading,
     /// How the call went, in one word.
     pub call: CallOutcome,
+    /// What to do about it.
+    pub verdict: Verdict,
     /// The body, unpacked, the UserSig masked.
     pub body: Bytes,
 }
@@ -60,8 +62,8 @@ pub struct Long {
     ended: Option<Ended>,
 }
 
-/// Is told how a long answer ended. When the caller leaves before, it is dropped untold.
-pub type Ended = Box<dyn FnOnce(&Result<Outcome, Unusable>, usize)>;
+/// Is told how a long answer ended, and how many bytes came until then; `None`: it was dropped before its end.
+pub type Ended = Box<dyn FnOnce(Option<&Result<Outcome, Unusable>>, usize)>;
 
 /// Why what came cannot be relayed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -106,9 +108,9 @@ pub async fn take_in(
             Ok(TakenIn::Long(Box::new(Long { ready: Some(body), intake: Some(intake), timer, ended })))
         }
         (body, true) => match intake.finish()? {
-            (Outcome::Answered { reading, call }, tail) => {
+            (Outcome::Answered { reading, call, verdict }, tail) => {
                 let body = joined(body, &tail);
-                Ok(TakenIn::Whole(Whole { reading, call, body }))
+                Ok(TakenIn::Whole(Whole { reading, call, verdict, body }))
             }
             (Outcome::Fault(fault), _) => Err(fault.into()),
         },
@@ -271,7 +273,15 @@ impl Long {
     fn end(&mut self, result: &Result<Outcome, Unusable>, came: usize) {
         self.intake = None;
         if let Some(ended) = self.ended.take() {
-            ended(result, came);
+            ended(Some(result), came);
+        }
+    }
+}
+
+impl Drop for Long {
+    fn drop(&mut self) {
+        if let Some(ended) = self.ended.take() {
+            ended(None, self.intake.as_ref().map_or(0, |intake| intake.came));
         }
     }
 }

@@ -5,7 +5,7 @@
 //! all, which code it carries, and what kind of code that is. A body that is not JSON, is cut off or has no code
 //! comes from something in between, or from a server in trouble: it says nothing about the call, and no caller
 //! should have to parse it. It becomes a [`Fault`], with words for the gateway's own answer that say what came
-//! without quoting it.
+//! without quoting it. A code becomes a [`Verdict`]: what to do about it, by one table that reads like Tencent's own.
 
 mod answer;
 mod codes;
@@ -15,10 +15,13 @@ mod scanner;
 mod swar;
 mod token;
 mod utf8;
+mod verdict;
 
 pub use answer::{Ended, HELD_BACK, Long, Rules, TakenIn, Unusable, Whole, take_in};
+pub use codes::{is_let_in, meaning};
 pub use mask::Masker;
 pub use scanner::Scanner;
+pub use verdict::{Diagnosis, Then, Verdict};
 
 use crate::model::api::Family;
 use crate::model::call_outcome::CallOutcome;
@@ -33,6 +36,8 @@ pub enum Outcome {
         reading: Reading,
         /// How the call ended: never [`CallOutcome::Refused`] or [`CallOutcome::Fault`].
         call: CallOutcome,
+        /// What to do about it.
+        verdict: Verdict,
     },
     /// What came is no answer. Nobody knows whether the call was executed.
     Fault(Fault),
@@ -124,7 +129,10 @@ impl Outcome {
     #[must_use]
     pub fn of(family: Family, reading: Result<Reading, Fault>) -> Self {
         match reading {
-            Ok(reading) => Self::Answered { call: codes::outcome(family, reading.error_code), reading },
+            Ok(reading) => {
+                let (call, verdict) = codes::class(family, reading.error_code);
+                Self::Answered { reading, call, verdict }
+            }
             Err(fault) => Self::Fault(fault),
         }
     }
