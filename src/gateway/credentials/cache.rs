@@ -67,7 +67,12 @@ pub(super) struct State {
     /// finds a signing that is under way already.
     pub(super) generation: u64,
     pub(super) usersig: Option<Arc<UserSig>>,
+    /// Which of the app's keys to sign with: the newest, until Tencent refuses it and takes another one.
+    key: usize,
 }
+
+/// The place of the newest key among an app's.
+const NEWEST: usize = 0;
 
 /// The most signings that may have just ended and not be forgotten yet.
 const JUST_SIGNED: u64 = 1024;
@@ -116,7 +121,7 @@ impl Credentials {
     pub async fn usersig(&self, app: &Arc<App>) -> Result<Arc<UserSig>, CannotSign> {
         let Some(slot) = self.live.load().slot(app).map(Arc::clone) else {
             // A reload took the app away, or its account. A call that began before ends as it began.
-            return self.sign(app).await.map(Arc::new);
+            return self.sign(app, NEWEST).await.map(Arc::new);
         };
         let mut state = slot.state();
         if let Some(usersig) = state.usable(self.parts.clock.unix_seconds()) {
@@ -136,9 +141,23 @@ impl Credentials {
     pub fn invalidate(&self, app: &App, refused: &UserSig) {
         if let Some(slot) = self.live.load().slot(app) {
             slot.state.rcu(|state| match &state.usersig {
-                Some(held) if std::ptr::eq(&**held, refused) => {
-                    Arc::new(State { generation: state.generation, usersig: None })
-                }
+                Some(held) if std::ptr::eq(&**held, refused) => Arc::new(State { usersig: None, ..**state }),
+                _ => Arc::clone(state),
+            });
+        }
+    }
+
+    /// Drops this UserSig, whose key Tencent refused, so that the next call signs with the app's next key; after the last
+    /// one comes the first. One that has taken its place stays, and so does its key.
+    pub fn refuse_key(&self, app: &App, refused: &UserSig) {
+        if let Some(slot) = self.live.load().slot(app) {
+            slot.state.rcu(|state| match &state.usersig {
+                // A new generation, so that nobody waits for a signing that is under way with the refused key.
+                Some(held) if std::ptr::eq(&**held, refused) => Arc::new(State {
+                    generation: self.next_generation(),
+                    usersig: None,
+                    key: (state.key + 1) % slot.app.keys.len().max(1),
+                }),
                 _ => Arc::clone(state),
             });
         }
@@ -171,13 +190,20 @@ impl Credentials {
 
     async fn sign_into(&self, slot: &Slot, seen: u64) -> Result<(), CannotSign> {
         // Somebody else may have signed between the caller's look at the slot and now.
-        if slot.state().generation != seen {
+        let state = slot.state();
+        if state.generation != seen {
             return Ok(());
         }
-        match self.sign(&slot.app).await {
+        let key = state.key;
+        match self.sign(&slot.app, key).await {
             Ok(usersig) => {
-                let (generation, usersig) = (self.next_generation(), Some(Arc::new(usersig)));
-                slot.state.store(Arc::new(State { generation, usersig }));
+                let signed = Arc::new(State {
+                    generation: self.next_generation(),
+                    usersig: Some(Arc::new(usersig)),
+                    key,
+                });
+                // Unless the key was refused meanwhile: whoever waits looks again and signs with the next one.
+                slot.state.rcu(|state| Arc::clone(if state.generation == seen { &signed } else { state }));
                 Ok(())
             }
             Err(error) => {
@@ -189,10 +215,10 @@ impl Credentials {
         }
     }
 
-    async fn sign(&self, app: &App) -> Result<UserSig, CannotSign> {
-        let signed = match newest_key(app) {
-            Ok(key) => self.sign_with(app, key).await,
-            Err(no_key) => Err(no_key),
+    async fn sign(&self, app: &App, key: usize) -> Result<UserSig, CannotSign> {
+        let signed = match app.keys.get(key) {
+            Some(key) => self.sign_with(app, key).await,
+            None => Err(CannotSign::NoKey),
         };
         self.parts.events.signed(&app.name, signed.as_ref().map(|_| ()));
         if let Ok(usersig) = &signed {
@@ -208,7 +234,9 @@ impl Credentials {
     }
 
     async fn try_keys(&self, app: &App) -> Result<(), CannotSign> {
-        newest_key(app)?;
+        if app.keys.is_empty() {
+            return Err(CannotSign::NoKey);
+        }
         for (number, key) in (1..).zip(&app.keys) {
             let usersig = self.sign_with(app, key).await?;
             let good = usersig::decode(usersig.expose()).is_ok_and(|claims| {
@@ -236,11 +264,6 @@ impl fmt::Debug for Credentials {
     }
 }
 
-/// The key to sign with. The one place that chooses among several.
-fn newest_key(app: &App) -> Result<&SecretKey, CannotSign> {
-    app.keys.first().ok_or(CannotSign::NoKey)
-}
-
 // === impl Live ===
 
 impl Live {
@@ -254,7 +277,7 @@ impl Live {
 
 impl Slot {
     fn new(app: Arc<App>, phase: f64, generation: u64) -> Self {
-        let state = ArcSwap::from_pointee(State { generation, usersig: None });
+        let state = ArcSwap::from_pointee(State { generation, usersig: None, key: NEWEST });
         Self { app, phase, proven: AtomicBool::new(false), state }
     }
 

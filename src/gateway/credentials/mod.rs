@@ -7,7 +7,8 @@
 //! Whether a UserSig is usable is judged by wall time at each call: not if it expires within a minute (or a tenth of
 //! its life), and not if it seems to come from the future, as after the clock was set back. When signing fails, a UserSig
 //! that is still usable goes on being used; without one the call ends in [`CannotSign`]: nothing is ever sent unsigned.
-//! When Tencent refuses a UserSig, [`Credentials::invalidate`] drops that one, and the next call signs anew.
+//! When Tencent refuses a UserSig, [`Credentials::invalidate`] drops that one, and the next call signs anew; with the
+//! app's next key after [`Credentials::refuse_key`].
 //!
 //! - `usersig`, `userbuf`, `lifetime`: what a UserSig is; no clock, no state.
 //! - `signer`: who signs. `cache`: the slots. `renewal`: when to sign ahead of need.
