@@ -1,21 +1,38 @@
-//! One try of a call: admitted, signed, sent, read.
+//! One try of several: what to do after each.
+//!
+//! A call is tried, and the verdict on its answer says what then: it is handed over; signed anew, or with the app's next
+//! key, and tried again at once; tried again after a pause; sent back to its place in the queue; or counted against its
+//! app. A try without a usable answer may
+//! have been executed or not. Whether to repeat it depends on what is known of that, and on what its API bears: a call
+//! that provably did nothing may be repeated whatever it is, one of which nobody knows only where the catalogue says so.
+//!
+//! Each try has a permit, a UserSig and a random number of its own; the body is the same always. All of them together
+//! stay within the call's deadline. Retries stay within the budget; a repeat after a refused UserSig is none, since it is
+//! made once, nor is a repeat of a call that was one too many, since it only waits longer. A repeat that cannot be sent, because no turn comes or the app is tripped meanwhile, leaves the caller with
+//! what the try before brought.
 
-use std::cell::Cell;
-use std::rc::Rc;
+mod budget;
+mod next;
+mod settings;
+mod single;
+mod tie;
 
-use http::StatusCode;
 use tokio::time::Instant;
 
-use super::Settings;
+pub use budget::Budgets;
+pub use settings::{Repeat, Settings};
+pub use tie::Tie;
+
 use super::admission::Admission;
 use super::credentials::Credentials;
-use super::forward::{self, Call, Cause, Failure};
-use super::outcome::{self, TakenIn};
+use super::forward::Call;
 use super::policy::Grant;
 use super::record::Record;
 use super::rejection::Rejection;
-use super::reply::{Content, Relayed};
+use super::reply::Relayed;
+use super::trip::Trips;
 use crate::net::client::Client;
+use next::{Next, Repeats};
 
 /// What a try needs beside the call.
 #[derive(Debug, Clone, Copy)]
@@ -24,18 +41,22 @@ pub struct Means<'a> {
     pub admission: &'a Admission,
     /// The UserSigs.
     pub credentials: &'a Credentials,
+    /// Which apps are tripped.
+    pub trips: &'a Trips,
+    /// How many retries may be made.
+    pub budgets: &'a Budgets,
     /// The worker's upstream connections.
     pub client: &'a Client,
     /// The settings that the call began with.
-    pub live: &'a Settings,
+    pub live: &'a super::Settings,
     /// The longest answer, in bytes.
     pub longest_answer: usize,
 }
 
-/// Tries a call once.
+/// Tries a call until its outcome is to be handed over. `deadline` is the whole call's.
 ///
-/// `deadline` is the whole call's. `under_way` becomes true when the first byte is written: from then on the call may
-/// have been executed, and whoever drops this future should let it run to its end instead.
+/// Once the `tie` says that the call is under way, whoever drops this future should let it run to its end instead, and
+/// cut the tie: it is then not tried again.
 ///
 /// # Errors
 /// When the call got no turn or no UserSig, or no usable answer came.
@@ -44,47 +65,29 @@ pub async fn run(
     grant: &Grant,
     call: &Call<'_>,
     deadline: Instant,
-    under_way: &Rc<Cell<bool>>,
+    tie: &Tie,
     record: &mut Record,
 ) -> Result<Relayed, Rejection> {
-    let live = means.live;
-    let asked = Instant::now();
-    let max_wait = grant.caller().wishes().max_wait.unwrap_or(live.ceiling.max_wait).min(deadline - asked);
-    let permit = means.admission.admit(&live.ceiling, grant, max_wait).await;
-    record.waited(asked.elapsed());
-    let permit = permit?;
-    let usersig = means.credentials.usersig(&call.target.app).await?;
-
-    // A call whose time is up must not be sent: nobody waits for it any more.
-    if Instant::now() >= deadline {
-        let failure = Failure { cause: Cause::Timeout, may_have_arrived: false, endpoint: None };
-        return Err(failure.into());
+    let mut repeats = Repeats::begin(means, grant, deadline);
+    // One place in the order of arrival for all tries: whoever is refused for rate comes back to it.
+    let arrival = means.admission.arrive();
+    let mut ready = single::prepare(means, grant, arrival, deadline, record).await?;
+    loop {
+        let tried = single::send(means, ready, call, deadline, tie, record).await;
+        let (result, next) = repeats.after(tried);
+        let Next::Again { reason, pause } = next else { return result };
+        let repeat = async {
+            tokio::time::sleep(pause).await;
+            single::prepare(means, grant, arrival, deadline, record).await
+        };
+        ready = tokio::select! {
+            biased;
+            () = tie.is_cut() => return result,
+            repeat = repeat => match repeat {
+                Ok(ready) => ready,
+                Err(_) => return result,
+            },
+        };
+        record.retrying(reason);
     }
-    let deadline = deadline.min(Instant::now() + live.upstream.request_timeout);
-    let sending = forward::Sending { deadline, under_way };
-    let tries = &mut |endpoint: &_, ended: forward::Attempt| record.tried(endpoint, ended.label());
-    let reply = forward::send(means.client, &live.upstream, call, &usersig, permit, sending, tries).await?;
-
-    let (head, answer) = reply.response.into_parts();
-    let rules =
-        outcome::Rules { family: call.target.api.name.family(), longest: means.longest_answer, deadline };
-    let taken_in = outcome::take_in(answer, &head.headers, &usersig, rules).await;
-    record.answered(&reply.endpoint, reply.began.elapsed());
-    let content = match taken_in {
-        Ok(TakenIn::Whole(whole)) => {
-            Content::Whole { body: whole.body, reading: whole.reading, outcome: whole.call }
-        }
-        Ok(TakenIn::Long(long)) => Content::Long(long),
-        Err(what) => {
-            let (status, endpoint) = (head.status, reply.endpoint.authority());
-            return Err(Rejection::Unusable { what, status, endpoint });
-        }
-    };
-    Ok(Relayed { status: relayable(head.status), headers: head.headers, content, remaining: reply.remaining })
-}
-
-/// The status with which an answer is relayed. One that promises no body, or another request, cannot carry it.
-fn relayable(status: StatusCode) -> StatusCode {
-    let bodiless = status.is_informational() || matches!(status.as_u16(), 204 | 205 | 304);
-    if bodiless { StatusCode::OK } else { status }
 }

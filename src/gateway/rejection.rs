@@ -13,6 +13,8 @@ use super::forward::{Cause, Failure};
 use super::outcome::Unusable;
 use super::policy::Denied;
 use super::target::{BadPath, TargetError};
+use super::trip::Tripped;
+use crate::model::app::AppName;
 use crate::net::client::ConnectError;
 
 /// Why the gateway answers a call itself.
@@ -24,6 +26,9 @@ pub enum Rejection {
     /// It is no POST.
     #[error("the method is {0}, and every API takes POST only")]
     Method(http::Method),
+    /// It has no `host` header, or several.
+    #[error("the request has {0} host headers, and HTTP/1.1 wants one")]
+    Host(usize),
     /// It may not be made.
     #[error(transparent)]
     Denied(#[from] Denied),
@@ -33,6 +38,15 @@ pub enum Rejection {
     /// Its turn comes too late.
     #[error("{0}")]
     NotAdmitted(NotAdmitted),
+    /// Tencent refuses every call of its app.
+    #[error("the call was not sent: {0}")]
+    Tripped(#[from] Tripped),
+    /// The UserSigs of its app are in doubt, and others' trials took as long as it may take.
+    #[error(
+        "the call was not sent: Tencent refused a UserSig of app {0}, and whether it takes a new one did not become \
+         clear in time"
+    )]
+    InDoubt(AppName),
     /// It cannot be signed.
     #[error("the call cannot be signed, so it was not sent: {0}")]
     CannotSign(#[from] CannotSign),
@@ -67,9 +81,13 @@ pub enum Rejection {
     /// A fault of the gateway's own.
     #[error("the gateway failed at this call; its log says where")]
     Panicked,
-    /// The caller hung up before anything was sent. Nobody hears it, but it is recorded.
-    #[error("the caller hung up before the call was sent")]
+    /// The caller hung up before anything was sent, or the process ended. Nobody hears it, but it is recorded.
+    #[error("the caller hung up, or the gateway ended, before the call was sent")]
     CallerGone,
+    /// The caller hung up in the middle of a long answer, or the process ended while an answer was awaited. Nobody
+    /// hears it, but it is recorded.
+    #[error("the caller hung up, or the gateway ended, before the answer did; {}", executed(true))]
+    LeftEarly,
 }
 
 /// Why a call's body cannot be sent on.
@@ -115,9 +133,9 @@ impl Rejection {
             | Self::Body(BadBody::BrokenOff | BadBody::NotJson(_) | BadBody::NotAnObject) => {
                 StatusCode::BAD_REQUEST
             }
-            Self::BadHead => StatusCode::BAD_REQUEST,
+            Self::BadHead | Self::Host(_) => StatusCode::BAD_REQUEST,
             Self::HeadTooLong => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-            Self::Denied(Denied::Browser) => StatusCode::FORBIDDEN,
+            Self::Denied(_) => StatusCode::FORBIDDEN,
             Self::Target(TargetError::NoSuchPath { .. } | TargetError::UnknownApp { .. }) => {
                 StatusCode::NOT_FOUND
             }
@@ -127,7 +145,9 @@ impl Rejection {
             Self::Body(BadBody::Encoded) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::NotAdmitted(_) => StatusCode::TOO_MANY_REQUESTS,
             // Not in RFC 9110; nginx made it known for a caller who is gone.
-            Self::CallerGone => StatusCode::from_u16(499).unwrap_or(StatusCode::BAD_REQUEST),
+            Self::CallerGone | Self::LeftEarly => {
+                StatusCode::from_u16(499).unwrap_or(StatusCode::BAD_REQUEST)
+            }
             Self::Panicked => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Failed(failure) => match failure.cause {
                 Cause::BadUrl(_) => StatusCode::BAD_REQUEST,
@@ -136,9 +156,11 @@ impl Rejection {
             },
             Self::Unusable { what: Unusable::TooSlow, .. } => StatusCode::GATEWAY_TIMEOUT,
             Self::Unusable { .. } => StatusCode::BAD_GATEWAY,
-            Self::CannotSign(_) | Self::Overloaded(_) | Self::TooManyConnections(_) => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
+            Self::Tripped(_)
+            | Self::InDoubt(_)
+            | Self::CannotSign(_)
+            | Self::Overloaded(_)
+            | Self::TooManyConnections(_) => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 
@@ -152,7 +174,7 @@ impl Rejection {
             Self::Target(TargetError::NoAppChosen { .. }) => "no_app_chosen",
             Self::Target(TargetError::ConflictingApp(_)) => "conflicting_app",
             Self::Method(_) => "method",
-            Self::Denied(Denied::Browser) => "browser",
+            Self::Denied(denied) => denied.label(),
             Self::Body(BadBody::TooLong(_)) => "body_too_long",
             Self::Body(BadBody::TooSlow(_)) => "body_too_slow",
             Self::Body(BadBody::BrokenOff) => "body_broken_off",
@@ -161,8 +183,11 @@ impl Rejection {
             Self::NotAdmitted(NotAdmitted { reason, .. }) => match reason {
                 Reason::TooLate => "turn_too_late",
                 Reason::QueueFull => "queue_full",
+                Reason::CallerQueueFull => "caller_queue_full",
                 Reason::Overtaken => "turn_overtaken",
             },
+            Self::Tripped(_) => "app_tripped",
+            Self::InDoubt(_) => "usersig_in_doubt",
             Self::CannotSign(_) => "cannot_sign",
             Self::Failed(failure) => match failure.cause {
                 Cause::BadUrl(_) => "bad_query",
@@ -173,11 +198,12 @@ impl Rejection {
             Self::Unusable { .. } => "unusable_answer",
             Self::HeadTooSlow(_) => "head_too_slow",
             Self::HeadTooLong => "head_too_long",
-            Self::BadHead => "bad_head",
+            Self::BadHead | Self::Host(_) => "bad_head",
             Self::TooManyConnections(_) => "too_many_connections",
             Self::Overloaded(_) => "overloaded",
             Self::Panicked => "panicked",
             Self::CallerGone => "caller_gone",
+            Self::LeftEarly => "left_early",
         }
     }
 
@@ -186,7 +212,7 @@ impl Rejection {
     pub fn is_fault(&self) -> bool {
         match self {
             Self::Failed(failure) => !matches!(failure.cause, Cause::BadUrl(_)),
-            Self::Unusable { .. } | Self::Panicked => true,
+            Self::Unusable { .. } | Self::Panicked | Self::LeftEarly => true,
             _ => false,
         }
     }
@@ -196,6 +222,7 @@ impl Rejection {
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::NotAdmitted(not_admitted) => Some(not_admitted.turn_in),
+            Self::Tripped(tripped) => Some(tripped.probe_in),
             Self::Overloaded(_) | Self::TooManyConnections(_) => Some(Duration::from_secs(1)),
             _ => None,
         }
@@ -218,10 +245,13 @@ impl Rejection {
             Self::Unusable { what: Unusable::TooSlow, .. } => ("http_response_timeout", "no-answer"),
             Self::Unusable { .. } => ("http_protocol_error", "unusable-answer"),
             Self::Panicked => ("proxy_internal_error", "gateway-failed"),
+            Self::Tripped(_) | Self::InDoubt(_) => ("http_request_denied", "app-stopped"),
             Self::CannotSign(_) => ("proxy_configuration_error", "cannot-sign"),
             Self::Denied(_) => ("http_request_denied", "not-allowed"),
-            Self::HeadTooSlow(_) | Self::HeadTooLong | Self::BadHead => ("http_request_error", "bad-call"),
-            Self::Target(_) | Self::Method(_) | Self::Body(_) | Self::CallerGone => {
+            Self::HeadTooSlow(_) | Self::HeadTooLong | Self::BadHead | Self::Host(_) => {
+                ("http_request_error", "bad-call")
+            }
+            Self::Target(_) | Self::Method(_) | Self::Body(_) | Self::CallerGone | Self::LeftEarly => {
                 ("http_request_error", "bad-call")
             }
         };

@@ -1,5 +1,6 @@
 //! What goes back to the caller: Tencent's answer as it came, or the gateway's own in the same shape.
 
+use std::fmt::Write;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -25,8 +26,8 @@ pub struct Relayed {
     pub headers: HeaderMap,
     /// Its body, and what that says.
     pub content: Content,
-    /// How the ceiling stood.
-    pub remaining: Option<Remaining>,
+    /// How the ceiling stood, a line for each of its periods; none without a ceiling.
+    pub remaining: Vec<Remaining>,
 }
 
 /// A relayed answer's body.
@@ -56,6 +57,8 @@ pub struct Aside<'a> {
     pub wait: Duration,
     /// How long Tencent took; `None` when nothing was sent.
     pub upstream: Option<Duration>,
+    /// How many times the call was sent, or was to be.
+    pub attempts: u32,
 }
 
 /// A reply's body.
@@ -92,8 +95,8 @@ pub fn relay(relayed: Relayed, aside: &Aside<'_>) -> Response<ReplyBody> {
             insert(headers, PROXY_STATUS, &format!("{PROXY}; received-status={status}; details=\"{who}\""));
         }
     }
-    if let (Some(remaining), Some(api)) = (relayed.remaining, aside.api) {
-        ratelimit(headers, api, remaining.limit, remaining.period_seconds, remaining.remaining);
+    if let Some(api) = aside.api {
+        ratelimit(headers, api, &relayed.remaining);
     }
     tell_aside(headers, aside);
     response
@@ -133,7 +136,7 @@ pub fn reject(rejection: &Rejection, http_status: HttpStatus, aside: &Aside<'_>)
 /// A rejection as the bytes of a whole HTTP/1.1 response: for a connection on which no request could be read.
 #[must_use]
 pub fn as_bytes(rejection: &Rejection, http_status: HttpStatus, request_id: &str) -> Bytes {
-    let aside = Aside { request_id, api: None, wait: Duration::ZERO, upstream: None };
+    let aside = Aside { request_id, api: None, wait: Duration::ZERO, upstream: None, attempts: 0 };
     let (head, body) = reject(rejection, http_status, &aside).into_parts();
     let body = match body {
         ReplyBody::Whole(Some(body)) => body,
@@ -158,14 +161,29 @@ fn proxy_status_of(outcome: CallOutcome) -> Option<&'static str> {
     }
 }
 
-/// draft-ietf-httpapi-ratelimit-headers-10, sections 3 and 4: quota `q` in window `w`, remaining `r`.
-fn ratelimit(headers: &mut HeaderMap, api: &str, limit: u32, seconds: u64, remaining: u32) {
-    insert(headers, RATELIMIT_POLICY, &format!("\"{api}\";q={limit};w={seconds}"));
-    insert(headers, RATELIMIT, &format!("\"{api}\";r={remaining};t={seconds}"));
+/// draft-ietf-httpapi-ratelimit-headers-10, sections 3 and 4: quota `q` in window `w`, remaining `r`. An API's further
+/// periods are policies of their own, named after the API and the period.
+fn ratelimit(headers: &mut HeaderMap, api: &str, standing: &[Remaining]) {
+    let (mut policies, mut limits) = (String::new(), String::new());
+    for (index, Remaining { ceiling, remaining }) in standing.iter().enumerate() {
+        let (quota, window) = (ceiling.limit, up_to_seconds(ceiling.period));
+        let (comma, further) = if index == 0 { ("", String::new()) } else { (", ", format!("/{window}s")) };
+        // Writing to a text cannot fail.
+        _ = write!(policies, "{comma}\"{api}{further}\";q={quota};w={window}");
+        _ = write!(limits, "{comma}\"{api}{further}\";r={remaining};t={window}");
+    }
+    if !policies.is_empty() {
+        insert(headers, RATELIMIT_POLICY, &policies);
+        insert(headers, RATELIMIT, &limits);
+    }
 }
 
 fn tell_aside(headers: &mut HeaderMap, aside: &Aside<'_>) {
     insert(headers, REQUEST_ID, aside.request_id);
+    // An answer to a repeat can mean something else: that a room is there already, say.
+    if aside.attempts > 1 {
+        headers.insert(ATTEMPTS, HeaderValue::from(aside.attempts));
+    }
     let wait = milliseconds(aside.wait);
     match aside.upstream {
         Some(upstream) => {
@@ -187,9 +205,13 @@ fn milliseconds(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1e3
 }
 
-/// Rounded up, and at least 1: `Retry-After: 0` would ask for a try that is known to fail.
+/// At least 1: `Retry-After: 0` would ask for a try that is known to fail.
 fn whole_seconds(duration: Duration) -> u64 {
-    (duration.as_secs() + u64::from(duration.subsec_nanos() > 0)).max(1)
+    up_to_seconds(duration).max(1)
+}
+
+fn up_to_seconds(duration: Duration) -> u64 {
+    duration.as_secs() + u64::from(duration.subsec_nanos() > 0)
 }
 
 impl Body for ReplyBody {
@@ -224,6 +246,7 @@ impl Body for ReplyBody {
 /// The upstream's headers that travel back. Everything else speaks of its connection or to browsers.
 const PASSED_ON: [HeaderName; 2] = [header::CONTENT_TYPE, header::DATE];
 const PROXY: &str = "usersig-gateway";
+const ATTEMPTS: HeaderName = HeaderName::from_static("x-gateway-attempts");
 const TENCENT_ERROR_CODE: HeaderName = HeaderName::from_static("x-tencent-error-code");
 const TENCENT_REQUEST_ID: HeaderName = HeaderName::from_static("x-tencent-request-id");
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");

@@ -1,0 +1,135 @@
+//! One try of a call: admitted, signed, let through; then sent and read.
+
+use std::sync::Arc;
+
+use http::StatusCode;
+use tokio::time::Instant;
+
+use super::{Means, Tie};
+use crate::gateway::admission::{Arrival, Permit};
+use crate::gateway::credentials::UserSig;
+use crate::gateway::forward::{self, Call, Cause, Failure};
+use crate::gateway::outcome::{self, TakenIn, Verdict};
+use crate::gateway::policy::Grant;
+use crate::gateway::record::Record;
+use crate::gateway::rejection::Rejection;
+use crate::gateway::reply::{Content, Relayed};
+use crate::gateway::trip::{Entered, Pass};
+
+/// A try that has all it needs to be sent.
+pub(super) struct Ready<'a> {
+    permit: Permit,
+    usersig: Arc<UserSig>,
+    pass: Pass<'a>,
+}
+
+/// A try that was sent.
+pub(super) struct Tried<'a> {
+    /// What goes back to the caller, if there is no further try.
+    pub(super) result: Result<Relayed, Rejection>,
+    /// What to do about the answer; `None` when there was none, or it is still coming.
+    pub(super) verdict: Option<Verdict>,
+    pub(super) usersig: Arc<UserSig>,
+    pub(super) pass: Pass<'a>,
+}
+
+/// Waits for a turn, and for a UserSig that may be sent.
+///
+/// Cancel-safe: dropped, it leaves the queue, and what it got goes back.
+///
+/// # Errors
+/// When the call may not be sent. Nothing was.
+pub(super) async fn prepare<'a>(
+    means: Means<'a>,
+    grant: &Grant,
+    arrival: Arrival,
+    deadline: Instant,
+    record: &mut Record,
+) -> Result<Ready<'a>, Rejection> {
+    let app = &grant.target().app;
+    // A tripped app's calls wait for nothing, and use nobody's turn.
+    means.trips.check(app)?;
+    let ceiling = &means.live.ceiling;
+    let asked = Instant::now();
+    let max_wait = grant.caller().wishes().max_wait.unwrap_or(ceiling.max_wait).min(deadline - asked);
+    let permit = means.admission.admit(grant, arrival, max_wait).await;
+    record.waited(asked.elapsed());
+    let permit = permit?;
+    loop {
+        let usersig = means.credentials.usersig(app).await?;
+        // A call whose time is up must not be sent: nobody waits for it any more.
+        if Instant::now() >= deadline {
+            let failure = Failure { cause: Cause::Timeout, may_have_arrived: false, endpoint: None };
+            return Err(failure.into());
+        }
+        // Nothing is awaited from here to the sending, so the pass holds for this UserSig.
+        match means.trips.enter(app)? {
+            Entered::Passed(pass) => return Ok(Ready { permit, usersig, pass }),
+            Entered::Wait(waiting) => {
+                if !waiting.until(deadline).await {
+                    return Err(Rejection::InDoubt(app.name.clone()));
+                }
+            }
+        }
+    }
+}
+
+/// Sends a try and reads its answer.
+///
+/// Once the tie says that it is under way, whoever drops this future should let it run to its end instead.
+pub(super) async fn send<'a>(
+    means: Means<'_>,
+    ready: Ready<'a>,
+    call: &Call<'_>,
+    deadline: Instant,
+    tie: &Tie,
+    record: &mut Record,
+) -> Tried<'a> {
+    let Ready { permit, usersig, pass } = ready;
+    record.sending();
+    match exchange(means, permit, &usersig, call, deadline, tie, record).await {
+        Ok((relayed, verdict)) => Tried { result: Ok(relayed), verdict, usersig, pass },
+        Err(rejection) => Tried { result: Err(rejection), verdict: None, usersig, pass },
+    }
+}
+
+async fn exchange(
+    means: Means<'_>,
+    permit: Permit,
+    usersig: &UserSig,
+    call: &Call<'_>,
+    deadline: Instant,
+    tie: &Tie,
+    record: &mut Record,
+) -> Result<(Relayed, Option<Verdict>), Rejection> {
+    let live = means.live;
+    let deadline = deadline.min(Instant::now() + live.upstream.request_timeout);
+    let sending = forward::Sending { deadline, under_way: tie.under_way() };
+    let tries = &mut |endpoint: &_, ended: forward::Attempt| record.tried(endpoint, ended.label());
+    let reply = forward::send(means.client, &live.upstream, call, usersig, permit, sending, tries).await?;
+
+    let (head, answer) = reply.response.into_parts();
+    let rules =
+        outcome::Rules { family: call.target.api.name.family(), longest: means.longest_answer, deadline };
+    let taken_in = outcome::take_in(answer, &head.headers, usersig, rules).await;
+    record.answered(&reply.endpoint, reply.began.elapsed());
+    let (content, verdict) = match taken_in {
+        Ok(TakenIn::Whole(whole)) => {
+            let content = Content::Whole { body: whole.body, reading: whole.reading, outcome: whole.call };
+            (content, Some(whole.verdict))
+        }
+        Ok(TakenIn::Long(long)) => (Content::Long(long), None),
+        Err(what) => {
+            let (status, endpoint) = (head.status, reply.endpoint.authority());
+            return Err(Rejection::Unusable { what, status, endpoint });
+        }
+    };
+    let status = relayable(head.status);
+    Ok((Relayed { status, headers: head.headers, content, remaining: reply.remaining }, verdict))
+}
+
+/// The status with which an answer is relayed. One that promises no body, or another request, cannot carry it.
+fn relayable(status: StatusCode) -> StatusCode {
+    let bodiless = status.is_informational() || matches!(status.as_u16(), 204 | 205 | 304);
+    if bodiless { StatusCode::OK } else { status }
+}
