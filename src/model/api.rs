@@ -5,9 +5,13 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::num::NonZeroU32;
 use std::sync::{Arc, LazyLock};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+
+use super::ceiling::Ceiling;
 
 /// Which of Tencent's two REST families an API belongs to. They have hosts and answer shapes of their own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -70,6 +74,12 @@ impl ApiName {
         &self.0
     }
 
+    /// The segment before the last.
+    #[must_use]
+    pub fn service(&self) -> &str {
+        self.0.rsplit('/').nth(1).unwrap_or(&self.0)
+    }
+
     /// The last segment.
     #[must_use]
     pub fn command(&self) -> &str {
@@ -88,8 +98,9 @@ impl ApiName {
     /// Whether the answer holds a secret: it then goes to its caller only, and no wildcard rule allows the call.
     #[must_use]
     pub fn answers_secret(&self) -> bool {
-        // `room_config` and `call_config` have the command too, though the catalogue knows only `live_config`'s.
-        self.command() == "get_callback_token"
+        // `room_config` and `call_config` have the command too, though the catalogue knows only `live_config`'s. Paths
+        // are case-sensitive, but a server that thought otherwise must not answer a secret to whoever tries it.
+        self.command().eq_ignore_ascii_case("get_callback_token")
             || catalogue().find(self).is_some_and(|entry| entry.answers_secret)
     }
 }
@@ -154,6 +165,9 @@ pub struct Entry {
     /// A cautious guess where no page states the ceiling.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub assumed_per_second: Option<u32>,
+    /// Ceilings over other periods that hold beside it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub further_ceilings: Vec<FurtherCeiling>,
     /// Whether a repeat is safe.
     pub kind: RepeatSafety,
     /// The page that describes it.
@@ -171,11 +185,32 @@ pub struct Entry {
     pub answers_secret: bool,
 }
 
+/// A ceiling over another period than a second.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FurtherCeiling {
+    /// How many calls.
+    pub limit: NonZeroU32,
+    /// In how many seconds.
+    pub seconds: NonZeroU32,
+}
+
 impl Entry {
-    /// The ceiling to keep: the documented one, else the assumed one.
+    /// The calls a second to keep to: the documented ceiling, else the assumed one.
     #[must_use]
     pub fn per_second(&self) -> Option<u32> {
         self.max_per_second.or(self.assumed_per_second)
+    }
+
+    /// Every ceiling to keep.
+    #[must_use]
+    pub fn ceilings(&self) -> Vec<Ceiling> {
+        let first = self.per_second().and_then(NonZeroU32::new).map(Ceiling::per_second);
+        let further = self.further_ceilings.iter().map(|further| Ceiling {
+            limit: further.limit,
+            period: Duration::from_secs(u64::from(further.seconds.get())),
+        });
+        first.into_iter().chain(further).collect()
     }
 }
 
@@ -259,6 +294,16 @@ mod tests {
     }
 
     #[test]
+    fn a_ceiling_may_have_several_periods() {
+        let push: ApiName = "all_member_push/im_push".parse().unwrap();
+        let ceilings = catalogue().find(&push).unwrap().ceilings();
+        let told: Vec<_> = ceilings.iter().map(|c| (c.limit.get(), c.period.as_secs())).collect();
+        assert_eq!(told, [(1, 1), (100, 24 * 3600)]);
+        let several = catalogue().entries().filter(|(_, entry)| entry.ceilings().len() > 1);
+        assert_eq!(several.map(|(name, _)| name.as_str()).collect::<Vec<_>>(), [push.as_str()]);
+    }
+
+    #[test]
     fn names_are_read_with_and_without_version() {
         let name: ApiName = "live_config/get_callback".parse().unwrap();
         assert_eq!("v4/live_config/get_callback".parse(), Ok(name.clone()));
@@ -272,6 +317,7 @@ mod tests {
             (old.family(), old.as_str(), old.url_path().as_str()),
             (Family::V1, "v1/callback/set", "/v1/callback/set")
         );
+        assert_eq!((name.service(), old.service()), ("live_config", "callback"));
         for bad in ["", "a", "a/", "/a", "a//b", "a/b/c", "v2/a/b", "a/b.c", "a/b c", "a/b%2f", "a/é"] {
             assert_eq!(bad.parse::<ApiName>(), Err(BadApiName), "{bad}");
         }
@@ -279,7 +325,11 @@ mod tests {
 
     #[test]
     fn secret_answers_are_known() {
-        for name in ["live_config/get_callback_token", "room_config/get_callback_token"] {
+        for name in [
+            "live_config/get_callback_token",
+            "room_config/get_callback_token",
+            "live_config/Get_Callback_TOKEN",
+        ] {
             assert!(name.parse::<ApiName>().unwrap().answers_secret());
         }
         assert!(!"live_config/get_callback".parse::<ApiName>().unwrap().answers_secret());

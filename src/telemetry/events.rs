@@ -7,6 +7,7 @@ use std::fmt::Display;
 
 use super::metrics::{Listener, Metrics};
 use crate::model::app::AppName;
+use crate::model::error_code::ErrorCode;
 
 /// A UserSig was signed and is used from now on.
 #[derive(Debug)]
@@ -39,6 +40,99 @@ impl<E: Display> UserSigFailed<'_, E> {
     pub fn emit(&self, metrics: &Metrics) {
         metrics.usersig_failed(self.app.as_str());
         tracing::error!(app = %self.app, error = %self.error, "could not sign a UserSig");
+    }
+}
+
+/// Tencent said that calls are too frequent, and less of a ceiling is used from now on.
+#[derive(Debug)]
+pub struct CeilingCut<'a> {
+    /// Whose ceiling.
+    pub app: &'a AppName,
+    /// Which API's, by its label; `*` for the ceiling over all of them.
+    pub api: &'a str,
+    /// Calls a second until now.
+    pub before: f64,
+    /// Calls a second from now on.
+    pub after: f64,
+}
+
+impl CeilingCut<'_> {
+    /// Logs it.
+    pub fn emit(&self) {
+        let Self { app, api, before, after } = self;
+        tracing::warn!(%app, api, before, after, "Tencent said too frequent: the ceiling is lowered");
+    }
+}
+
+/// Four fifths of a ceiling are in use.
+#[derive(Debug)]
+pub struct CeilingNearlyUsed<'a> {
+    /// Whose ceiling.
+    pub app: &'a AppName,
+    /// Which API's, by its label; `*` for the ceiling over all of them.
+    pub api: &'a str,
+    /// How many calls a period has room for.
+    pub limit: u32,
+    /// How many of them are in use.
+    pub used: u32,
+    /// How many calls wait.
+    pub waiting: usize,
+}
+
+impl CeilingNearlyUsed<'_> {
+    /// Logs it.
+    pub fn emit(&self) {
+        let Self { app, api, limit, used, waiting } = self;
+        tracing::warn!(%app, api, limit, used, waiting, "a ceiling is nearly used up");
+    }
+}
+
+/// Tencent refuses every call of an app, so that further ones are refused at once from now on.
+#[derive(Debug)]
+pub struct AppTripped<'a, D> {
+    /// Which app.
+    pub app: &'a AppName,
+    /// Why, as a snake_case word.
+    pub reason: &'static str,
+    /// For what other reason that was so until now, if it was.
+    pub instead_of: Option<&'static str>,
+    /// Why, and what is to be changed.
+    pub diagnosis: &'a D,
+    /// What Tencent answers.
+    pub error_code: ErrorCode,
+}
+
+impl<D: Display> AppTripped<'_, D> {
+    /// Logs it and sets its gauge.
+    pub fn emit(&self, metrics: &Metrics) {
+        if let Some(before) = self.instead_of {
+            metrics.app_tripped(self.app.as_str(), before, false);
+        }
+        metrics.app_tripped(self.app.as_str(), self.reason, true);
+        tracing::error!(
+            app = %self.app,
+            reason = self.reason,
+            error_code = self.error_code.0,
+            diagnosis = %self.diagnosis,
+            "Tencent refuses every call of the app; it is stopped, but for a probe from time to time"
+        );
+    }
+}
+
+/// Tencent takes an app's calls again, or the app was changed.
+#[derive(Debug)]
+pub struct AppResumed<'a> {
+    /// Which app.
+    pub app: &'a AppName,
+    /// Why its calls were refused, as a snake_case word.
+    pub reason: &'static str,
+}
+
+impl AppResumed<'_> {
+    /// Logs it and resets its gauge.
+    pub fn emit(&self, metrics: &Metrics) {
+        metrics.app_tripped(self.app.as_str(), self.reason, false);
+        tracing::info!(app = %self.app, reason = self.reason, "the app's calls are sent again");
     }
 }
 
@@ -92,5 +186,27 @@ mod tests {
         ] {
             assert!(text.contains(sample), "{sample} in {text}");
         }
+    }
+
+    #[test]
+    fn a_trip_is_told_by_its_present_reason_only() {
+        let metrics = Metrics::new("1");
+        let app: AppName = "live".parse().unwrap();
+        let tripped = AppTripped {
+            app: &app,
+            reason: "wrong_key",
+            instead_of: None,
+            diagnosis: &"put the right key there",
+            error_code: ErrorCode(70009),
+        };
+        let gauge = |reason| format!("usersig_gateway_app_tripped{{app=\"live\",reason=\"{reason}\"}}");
+        tripped.emit(&metrics);
+        assert!(metrics.encode().contains(&(gauge("wrong_key") + " 1\n")));
+        AppTripped { reason: "wrong_region", instead_of: Some("wrong_key"), ..tripped }.emit(&metrics);
+        let text = metrics.encode();
+        assert!(text.contains(&(gauge("wrong_key") + " 0\n")), "{text}");
+        assert!(text.contains(&(gauge("wrong_region") + " 1\n")), "{text}");
+        AppResumed { app: &app, reason: "wrong_region" }.emit(&metrics);
+        assert!(metrics.encode().contains(&(gauge("wrong_region") + " 0\n")));
     }
 }

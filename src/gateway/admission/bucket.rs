@@ -1,195 +1,189 @@
-//! One ceiling in use: its tokens, the calls that wait for one, and the task that hands tokens to them.
+//! One ceiling in use: its tokens, the pace at which they go, and the budget that Tencent leaves it.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::runtime::Handle;
-use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::permit::Permit;
-use super::queue::{Place, Queue};
-use super::tokens::{Rules, Tokens};
+use super::adapt::{Budget, Cut};
+use super::pace::Pace;
+use super::tokens::{InTransit, Release, Tokens};
+use super::{ColdStart, Guarantee};
+use crate::model::ceiling::Ceiling;
 
-/// One ceiling, shared by all workers.
+/// What is set about one ceiling.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Rules {
+    /// One for each period, the one that adapts first; at least one.
+    pub(super) ceilings: Vec<Ceiling>,
+    /// Turns at once after idle time; 0: half of the first ceiling.
+    pub(super) burst: u32,
+    pub(super) guarantee: Guarantee,
+    pub(super) transit_max: Duration,
+    pub(super) cold_start: ColdStart,
+}
+
+/// One ceiling in use.
 #[derive(Debug)]
 pub(super) struct Bucket {
-    state: Mutex<State>,
-    /// Where the task runs that hands out tokens: a runtime that outlives every call.
-    runtime: Handle,
-}
-
-#[derive(Debug)]
-struct State {
+    rules: Rules,
     tokens: Tokens,
-    queue: Queue,
-    /// Whether the task runs. It does while calls wait.
-    serving: bool,
-}
-
-/// What came of asking for a token.
-#[derive(Debug)]
-pub(super) enum Asked {
-    /// Here it is.
-    Granted(Permit),
-    /// Wait for it.
-    Waiting(Waiting),
-    /// Even the earliest possible turn is too late.
-    TooLate { turn: Instant },
-    /// Too many wait already.
-    Full { turn: Instant },
-}
-
-/// A call in the queue. Dropping it leaves the queue and gives back a token that was granted meanwhile.
-#[derive(Debug)]
-pub(super) struct Waiting {
-    bucket: Arc<Bucket>,
-    place: Place,
-    receiver: oneshot::Receiver<Permit>,
-}
-
-/// How a ceiling stands at one moment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Standing {
-    /// How many calls may arrive in a period.
-    pub(crate) limit: u32,
-    /// The period.
-    pub(crate) period: Duration,
-    /// How many tokens are not at home.
-    pub(crate) used: u32,
-    /// How many calls wait.
-    pub(crate) waiting: usize,
-    /// How many calls were not answered within `transit_max`.
-    pub(crate) unproven: u64,
+    pace: Pace,
+    budget: Budget,
+    used_at: Instant,
 }
 
 impl Bucket {
-    pub(super) fn new(tokens: Tokens, runtime: Handle) -> Self {
-        let state = State { tokens, queue: Queue::default(), serving: false };
-        Self { state: Mutex::new(state), runtime }
+    /// A ceiling of which nothing is in use. Its tokens in transit are numbered from `first` on; the process began to
+    /// send at `started`.
+    pub(super) fn new(rules: Rules, first: u64, started: Instant, now: Instant) -> Self {
+        let tokens = Tokens::new(&rules.ceilings, rules.release(), first);
+        let mut pace = Pace::new(rules.burst(), started + CALM, now);
+        if rules.cold_start == ColdStart::Wait {
+            pace.close(started + CALM + rules.transit_max);
+        }
+        let budget = Budget::new(tokens.first().0, now);
+        Self { rules, tokens, pace, budget, used_at: now }
     }
 
-    /// Takes a token, or a place in the queue if a turn before `deadline` is possible.
-    pub(super) fn ask(self: &Arc<Self>, deadline: Instant, max_waiting: usize) -> Asked {
-        let mut state = self.lock();
-        let now = Instant::now();
-        // A token at home never goes past calls that wait.
-        if state.queue.is_empty() && state.tokens.take(now) {
-            return Asked::Granted(Permit::new(Arc::clone(self)));
+    /// New rules take hold, if they differ. Tokens that are away stay counted, and a cut stays in force.
+    pub(super) fn set_rules(&mut self, rules: &Rules) {
+        if self.rules == *rules {
+            return;
         }
-        let turn = state.tokens.turn(state.queue.len(), now);
-        if turn > deadline {
-            return Asked::TooLate { turn };
-        }
-        if state.queue.len() >= max_waiting {
-            return Asked::Full { turn };
-        }
-        let (place, receiver) = state.queue.enter();
-        if !state.serving {
-            state.serving = true;
-            self.runtime.spawn(Arc::clone(self).serve());
-        }
-        Asked::Waiting(Waiting { bucket: Arc::clone(self), place, receiver })
+        self.tokens.set_ceilings(&rules.ceilings);
+        self.tokens.set_release(rules.release());
+        self.budget.set_ceiling(self.tokens.first().0);
+        self.pace.set_burst(rules.burst());
+        self.rules = rules.clone();
     }
 
-    /// Does something to the tokens at the present moment, and hands out those that this set free.
-    pub(super) fn with_tokens<T>(self: &Arc<Self>, change: impl FnOnce(&mut Tokens, Instant) -> T) -> T {
-        let mut state = self.lock();
-        let now = Instant::now();
-        let result = change(&mut state.tokens, now);
-        let unclaimed = self.hand_out(&mut state, now);
-        drop(state);
-        // Dropped only now: a permit that nobody claims locks the bucket to go home.
-        drop(unclaimed);
-        result
+    /// Brings everything up to `now`. `waiting`: whether calls wait for it.
+    pub(super) fn settle(&mut self, waiting: bool, now: Instant) {
+        // The pace looks at the stretch that is past, so at the tokens as they were in it.
+        self.pace.advance(&self.tokens, waiting, now);
+        self.settle_tokens(now);
     }
 
-    /// New rules take hold, if they differ.
-    pub(super) fn set_rules(self: &Arc<Self>, rules: Rules) {
-        if *self.lock().tokens.rules() != rules {
-            self.with_tokens(|tokens, _| tokens.change(rules));
+    /// Whether a token is at home. Settled by whoever asks.
+    pub(super) fn is_home(&self) -> bool {
+        self.tokens.is_home()
+    }
+
+    /// Whether a call may leave now: a token is at home, and it is time for a turn. Settled by whoever asks.
+    pub(super) fn is_ready(&self, now: Instant) -> bool {
+        self.tokens.is_home() && self.pace.is_open(now)
+    }
+
+    /// When to look again, if it is not ready: it cannot be ready earlier unless a call gives its token back.
+    pub(super) fn ready_at(&self, now: Instant) -> Instant {
+        self.tokens.turn(0, now).max(self.pace.opens_at(&self.tokens, now))
+    }
+
+    /// The earliest moment at which a call that waits behind `ahead` others may leave, if all goes as well as it can.
+    pub(super) fn turn(&self, ahead: usize, now: Instant) -> Instant {
+        self.tokens.turn(ahead, now).max(self.pace.turn(&self.tokens, ahead, now))
+    }
+
+    /// The earliest moment at which a call that waits for no pace may have a token, with nobody before it.
+    pub(super) fn next_home(&self, now: Instant) -> Instant {
+        self.tokens.turn(0, now)
+    }
+
+    /// A call takes a token, which is at home.
+    pub(super) fn take(&mut self, now: Instant) {
+        self.tokens.take();
+        self.pace.take();
+        self.used_at = now;
+    }
+
+    /// A token comes back whose call never wrote a byte.
+    pub(super) fn give_back(&mut self) {
+        self.tokens.give_back();
+        self.pace.give_back();
+    }
+
+    /// The last byte of a call was handed to the kernel; it was granted at `granted`.
+    pub(super) fn sent(&mut self, granted: Instant, now: Instant) -> InTransit {
+        self.used_at = now;
+        self.tokens.sent(granted, now)
+    }
+
+    /// The first byte of an answer came.
+    pub(super) fn answered(&mut self, token: InTransit, now: Instant) {
+        self.tokens.answered(token, now);
+    }
+
+    /// Calls that nobody counted are reckoned to have arrived now.
+    pub(super) fn reckon(&mut self, calls: u32, now: Instant) {
+        self.tokens.reckon(calls, now);
+    }
+
+    /// Tencent said too frequent: leaves `share` of what is in use, once a second.
+    pub(super) fn cut(&mut self, share: f64, now: Instant) -> Option<Cut> {
+        self.settle(true, now);
+        let (_, used) = self.tokens.first();
+        let cut = self.budget.cut(share, used, now)?;
+        self.tokens.set_first(self.budget.grow(now));
+        Some(cut)
+    }
+
+    /// No turn before `until`.
+    pub(super) fn close(&mut self, until: Instant) {
+        self.pace.close(until);
+    }
+
+    /// Whether nothing was taken off by Tencent.
+    pub(super) fn is_whole(&self) -> bool {
+        self.budget.is_whole()
+    }
+
+    /// Whether it can be forgotten: nothing is away, nothing taken off, and so it has been for a while.
+    pub(super) fn is_forgettable(&mut self, now: Instant) -> bool {
+        self.settle(false, now);
+        let longest = self.rules.ceilings.iter().map(|ceiling| ceiling.period).max().unwrap_or_default();
+        let idle_since = self.used_at + longest + self.rules.transit_max + KEPT_IDLE;
+        self.tokens.is_idle() && self.budget.is_whole() && idle_since <= now
+    }
+
+    /// Every period's ceiling, with how many of its tokens are not at home.
+    pub(super) fn standing(&mut self, now: Instant) -> impl Iterator<Item = (Ceiling, u32)> {
+        self.settle_tokens(now);
+        self.tokens.standing()
+    }
+
+    /// The first period's ceiling, and how many of its tokens are not at home.
+    pub(super) fn first(&mut self, now: Instant) -> (Ceiling, u32) {
+        self.settle_tokens(now);
+        self.tokens.first()
+    }
+
+    /// How many calls were not answered within `transit_max`.
+    pub(super) fn unproven(&self) -> u64 {
+        self.tokens.unproven()
+    }
+
+    fn settle_tokens(&mut self, now: Instant) {
+        if !self.budget.is_whole() {
+            self.tokens.set_first(self.budget.grow(now));
         }
-    }
-
-    pub(super) fn standing(&self) -> Standing {
-        let mut state = self.lock();
-        // Settles the books first, so that tokens that came home meanwhile do not count as used.
-        state.tokens.at_home(Instant::now());
-        let ceiling = state.tokens.rules().ceiling;
-        Standing {
-            limit: ceiling.limit.get(),
-            period: ceiling.period,
-            used: state.tokens.used(),
-            waiting: state.queue.len(),
-            unproven: state.tokens.unproven(),
-        }
-    }
-
-    /// Gives tokens to those who wait, as they come home. Ends when nobody waits.
-    async fn serve(self: Arc<Self>) {
-        loop {
-            let next = {
-                let mut state = self.lock();
-                let now = Instant::now();
-                let unclaimed = self.hand_out(&mut state, now);
-                let next = if state.queue.is_empty() {
-                    state.serving = false;
-                    None
-                } else {
-                    Some(state.tokens.next_look(now))
-                };
-                drop(state);
-                drop(unclaimed);
-                next
-            };
-            match next {
-                Some(next) => tokio::time::sleep_until(next).await,
-                None => return,
-            }
-        }
-    }
-
-    /// Gives tokens at home to those at the front of the queue. Returns permits that nobody took.
-    #[must_use]
-    fn hand_out(self: &Arc<Self>, state: &mut State, now: Instant) -> Vec<Permit> {
-        let mut unclaimed = Vec::new();
-        while !state.queue.is_empty() && state.tokens.take(now) {
-            let Some(caller) = state.queue.next() else { break };
-            if let Err(permit) = caller.send(Permit::new(Arc::clone(self))) {
-                unclaimed.push(permit);
-            }
-        }
-        unclaimed
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        // The arithmetic under the lock does not panic; if it ever did, a count that may be off by one token is
-        // better than a gateway that answers nothing any more.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.tokens.settle(now);
     }
 }
 
-// === impl Waiting ===
+// === impl Rules ===
 
-impl Waiting {
-    /// Waits for the turn until `deadline`; if it does not come, says in how long it might.
-    ///
-    /// Cancel-safe: dropped, it leaves the queue and gives back what it was granted.
-    pub(super) async fn until(mut self, deadline: Instant) -> Result<Permit, Duration> {
-        match tokio::time::timeout_at(deadline, &mut self.receiver).await {
-            Ok(Ok(permit)) => Ok(permit),
-            // The sender lives as long as the place in the queue, so only time can run out here.
-            Ok(Err(_)) | Err(_) => {
-                let state = self.bucket.lock();
-                let now = Instant::now();
-                Err(state.tokens.turn(state.queue.len().saturating_sub(1), now) - now)
-            }
-        }
+impl Rules {
+    fn release(&self) -> Release {
+        Release { guarantee: self.guarantee, transit_max: self.transit_max }
+    }
+
+    fn burst(&self) -> u32 {
+        let limit = self.ceilings.first().map_or(1, |ceiling| ceiling.limit.get());
+        if self.burst == 0 { limit / 2 } else { self.burst.min(limit) }
     }
 }
 
-impl Drop for Waiting {
-    fn drop(&mut self) {
-        self.bucket.lock().queue.leave(self.place);
-    }
-}
+/// No burst, or nothing, for so long after the process began: an earlier one may have used the ceiling up.
+const CALM: Duration = Duration::from_secs(1);
+/// How long an idle ceiling is remembered beyond what its proof needs.
+const KEPT_IDLE: Duration = Duration::from_secs(60);

@@ -1,16 +1,30 @@
-//! Whose turn it is under Tencent's ceiling. [`Admission::admit`] gives a [`Permit`].
+//! Whose turn it is under Tencent's ceilings. [`Admission::admit`] gives a [`Permit`].
 //!
-//! Tencent allows mostly 200 calls a second for each API and app. A call comes in with a deadline. If a token of its
-//! ceiling is at home and nobody waits, it leaves at once. Otherwise it waits in order, unless even its earliest
-//! possible turn lies behind the deadline, or too many wait already: then it is refused immediately, with that turn.
-//! What goes out is a permit, which follows the call: when its first byte was written, when its last, when the answer
-//! came. From these the token's homecoming is reckoned; the proof that no second sees more than the ceiling is in
-//! [`tokens`].
+//! Tencent allows mostly 200 calls a second for each API and app. A call comes in with the longest time that it may
+//! wait. If a token of every ceiling that it falls under is at home, it is time for a turn, and nobody waits, it leaves
+//! at once. Otherwise it waits for its turn, unless even the earliest possible one lies behind its deadline, or too
+//! many wait already: then it is refused immediately, with that turn. What goes out is a permit, which follows the
+//! call: when its first byte was written, when its last, when the answer came. From these the tokens' homecoming is
+//! reckoned.
 //!
-//! A caller who hangs up while waiting leaves the queue; one who hangs up with a permit gives its token back, if
-//! nothing was written yet.
+//! Each part has one question to answer, and most are pure arithmetic:
+//!
+//! - [`tokens`]: may a call leave without any second seeing more than the ceiling? The proof stands there.
+//! - [`pace`]: is it time for a turn, so that turns come evenly?
+//! - [`adapt`]: how much of the ceiling does Tencent really leave?
+//! - [`bucket`]: the three together, for one ceiling.
+//! - [`fair`] and [`queue`]: who of those that wait is next?
+//! - [`book`]: all ceilings of one app under one lock, and the task that hands turns out.
+//!
+//! A caller who hangs up while waiting leaves the queue; one who hangs up with a permit gives its tokens back, if
+//! nothing was written yet. A call that Tencent refused as too frequent was not executed: it comes back with the same
+//! [`Arrival`] and waits at its old place.
 
+mod adapt;
+mod book;
 mod bucket;
+mod fair;
+mod pace;
 mod permit;
 mod queue;
 mod settings;
@@ -20,9 +34,11 @@ mod tokens;
 mod tests;
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use tokio::runtime::Handle;
 use tokio::time::Instant;
 
@@ -30,26 +46,37 @@ pub use permit::{Permit, Remaining};
 pub use settings::{ApiCeiling, ColdStart, Guarantee, Mode, Settings};
 
 use super::policy::Grant;
-use super::target::{Api, ApiKey, Target};
 use crate::model::app::{AppName, SdkAppId};
-use bucket::{Asked, Bucket};
-use tokens::{Ceiling, Rules, Tokens};
+use crate::telemetry::events::{CeilingCut, CeilingNearlyUsed};
+use book::{Ask, Asked, Book};
+use queue::{Line, Place};
 
 /// Every ceiling in use, shared by all workers.
 #[derive(Debug)]
 pub struct Admission {
-    ceilings: Mutex<HashMap<(SdkAppId, ApiKey), InUse>>,
-    /// Where tokens are handed to those who wait: a runtime that outlives every call.
+    settings: ArcSwap<Settings>,
+    books: RwLock<HashMap<SdkAppId, Arc<Book>>>,
+    arrivals: AtomicU64,
+    /// Where turns are handed out: a runtime that outlives every call.
     runtime: Handle,
     started: Instant,
 }
 
-/// One ceiling in use.
-#[derive(Debug)]
-struct InUse {
-    app: AppName,
-    api: Arc<Api>,
-    bucket: Arc<Bucket>,
+/// A call's place in the order of arrival. It keeps it when it has to wait again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Arrival(u64);
+
+/// Of what Tencent said that there is one too many.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Throttle {
+    /// Of this API's calls (60007): its budget is cut.
+    Api,
+    /// Of all the app's calls (60011): the app's budget is cut.
+    App,
+    /// It did not say (60018, 60019): the API rests for a moment.
+    Pause,
+    /// Of calls like this one within a second (100012): it alone waits, for [`SECOND_PAUSE`].
+    Second,
 }
 
 /// Why a call got no turn, and when it might have had one.
@@ -71,6 +98,9 @@ pub enum Reason {
     /// As many calls wait as may.
     #[error("the ceiling is used up, and too many calls wait for it")]
     QueueFull,
+    /// As many of the caller's own calls wait as may.
+    #[error("the ceiling is used up, and too many calls of this caller wait for it")]
+    CallerQueueFull,
     /// The turn did not come in the time in which it might have.
     #[error("the ceiling is used up, and the turn did not come in time")]
     Overtaken,
@@ -81,103 +111,183 @@ pub enum Reason {
 pub struct Reading {
     /// The app.
     pub app: AppName,
-    /// The API, by its label.
+    /// The API, by its label; `*` for the ceiling over all of them.
     pub api: Arc<str>,
-    /// How many calls may arrive in a second.
+    /// How many calls may arrive in a second at present.
     pub per_second: f64,
+    /// How many tokens there are.
+    pub limit: u32,
     /// How many tokens are out, in transit or on their way home.
     pub used: u32,
     /// How many calls wait.
     pub waiting: usize,
     /// How many calls were not answered within `transit_max`, so that their arrival is not proven.
     pub unproven: u64,
+    /// How many calls shadow mode let pass that would have waited or been refused.
+    pub shadowed: u64,
 }
 
 impl Admission {
     /// Nothing in use yet. `runtime` must outlive every call; `started` is when the process began to send.
     #[must_use]
-    pub fn new(runtime: Handle, started: Instant) -> Self {
-        Self { ceilings: Mutex::default(), runtime, started }
+    pub fn new(settings: Settings, runtime: Handle, started: Instant) -> Self {
+        Self {
+            settings: ArcSwap::from_pointee(settings),
+            books: RwLock::default(),
+            arrivals: AtomicU64::new(0),
+            runtime,
+            started,
+        }
     }
 
-    /// Waits for a turn under the ceiling of the call's API, no longer than `max_wait`.
+    /// A call comes in.
+    pub fn arrive(&self) -> Arrival {
+        Arrival(self.arrivals.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// Waits for a turn under every ceiling that the call falls under, no longer than `max_wait` and the setting of the
+    /// same name. A call that may not wait at all goes at once if a token is at home and nobody waits, whatever the
+    /// pace.
     ///
-    /// Cancel-safe: dropped, it leaves the queue, and a token that it was given meanwhile goes home.
+    /// Cancel-safe: dropped, it leaves the queue, and tokens that it was given meanwhile go home.
     ///
     /// # Errors
     /// At once when even the earliest possible turn comes too late or too many wait; later when the turn did not come.
     pub async fn admit(
         &self,
-        settings: &Settings,
         grant: &Grant,
+        arrival: Arrival,
         max_wait: Duration,
     ) -> Result<Permit, NotAdmitted> {
-        let api = &grant.target().api;
-        let Some(ceiling) = settings.ceiling(&api.name, api.per_second) else {
-            return Ok(Permit::without_ceiling());
+        let (mode, longest) = {
+            let settings = self.settings.load();
+            (settings.mode, settings.max_wait)
         };
+        if mode == Mode::Off {
+            return Ok(Permit::without_ceiling());
+        }
         let now = Instant::now();
-        let deadline = now + max_wait.min(settings.max_wait);
-        let bucket = self.bucket(grant, settings, ceiling, now);
-        let refused =
-            |reason, turn: Instant| NotAdmitted { reason, turn_in: turn.saturating_duration_since(now) };
-        match bucket.ask(deadline, settings.max_waiting) {
+        let max_wait = max_wait.min(longest);
+        let caller = grant.caller();
+        let line = Line { source: caller.source().clone(), caller: Arc::clone(caller.label()) };
+        let ask = Ask {
+            api: &grant.target().api,
+            line: &line,
+            place: Place { urgency: caller.wishes().priority.urgency(), number: arrival.0 },
+            deadline: (!max_wait.is_zero()).then(|| now + max_wait),
+        };
+        let book = self.book(grant);
+        let settings_now = || self.settings.load_full();
+        if mode == Mode::Shadow {
+            return Ok(book.shadow(ask, settings_now));
+        }
+        let refused = |reason, turn: Instant| NotAdmitted { reason, turn_in: turn - now };
+        match book.ask(ask, settings_now) {
             Asked::Granted(permit) => Ok(permit),
-            Asked::Waiting(waiting) => waiting
-                .until(deadline)
-                .await
-                .map_err(|turn_in| NotAdmitted { reason: Reason::Overtaken, turn_in }),
-            Asked::TooLate { turn } => Err(refused(Reason::TooLate, turn)),
-            Asked::Full { turn } => Err(refused(Reason::QueueFull, turn)),
+            Asked::Refused { reason, turn } => Err(refused(reason, turn)),
+            Asked::Waiting(waiting) => waiting.until(now + max_wait).await.map_err(|(reason, turn)| {
+                NotAdmitted { reason, turn_in: turn.saturating_duration_since(Instant::now()) }
+            }),
         }
     }
 
-    /// New settings take hold of the ceilings in use. Tokens that are away stay counted.
-    pub fn apply(&self, settings: &Settings) {
-        for in_use in self.lock().values() {
-            if let Some(ceiling) = settings.ceiling(&in_use.api.name, in_use.api.per_second) {
-                in_use.bucket.set_rules(Rules::of(settings, ceiling));
-            }
+    /// Tencent said that calls are too frequent. Says whether the call may wait for another turn: not where no ceiling
+    /// is kept, since nothing would hold it back.
+    pub fn throttled(&self, grant: &Grant, throttle: Throttle) -> bool {
+        let settings = self.settings.load();
+        if settings.mode != Mode::Enforce {
+            return false;
+        }
+        let api = &grant.target().api;
+        let book = self.book(grant);
+        let kept = settings.api_rules(api).is_some();
+        if let Some(cut) = book.throttled(api.key, throttle, || self.settings.load_full()) {
+            let label = if throttle == Throttle::App { book::WHOLE_APP } else { &*api.label };
+            let (before, after) = (cut.before, cut.after);
+            CeilingCut { app: &grant.app().name, api: label, before, after }.emit();
+        }
+        kept
+    }
+
+    /// New settings take hold, of ceilings in use too. Tokens that are away stay counted.
+    pub fn apply(&self, settings: Settings) {
+        let settings = Arc::new(settings);
+        // First for those who look from now on, then for what is in use: whoever looked before held a book's lock.
+        self.settings.store(Arc::clone(&settings));
+        for book in self.books() {
+            book.apply(&settings);
         }
     }
 
     /// How every ceiling in use stands.
     #[must_use]
     pub fn readings(&self) -> Vec<Reading> {
-        let ceilings = self.lock();
-        let readings = ceilings.values().map(|in_use| {
-            let standing = in_use.bucket.standing();
-            Reading {
-                app: in_use.app.clone(),
-                api: Arc::clone(&in_use.api.label),
-                per_second: f64::from(standing.limit) / standing.period.as_secs_f64(),
-                used: standing.used,
-                waiting: standing.waiting,
-                unproven: standing.unproven,
+        self.books().iter().flat_map(|book| book.readings()).collect()
+    }
+
+    /// Warns of ceilings that are nearly used up, and forgets those that were idle for long. For ever.
+    pub async fn keep_house(&self) {
+        let mut warned: HashMap<(AppName, Arc<str>), Instant> = HashMap::new();
+        loop {
+            tokio::time::sleep(LOOK_EVERY).await;
+            let now = Instant::now();
+            warned.retain(|_, at| now - *at < WARN_EVERY);
+            for reading in self.readings().into_iter().filter(Reading::is_nearly_used) {
+                let Reading { app, api, limit, used, waiting, .. } = reading;
+                warned.entry((app, api)).or_insert_with_key(|(app, api)| {
+                    CeilingNearlyUsed { app, api, limit, used, waiting }.emit();
+                    now
+                });
             }
-        });
-        readings.collect()
+            self.forget_idle();
+        }
     }
 
-    fn bucket(&self, grant: &Grant, settings: &Settings, ceiling: Ceiling, now: Instant) -> Arc<Bucket> {
-        let Target { app, api } = grant.target();
-        let mut ceilings = self.lock();
-        let in_use = ceilings.entry((app.sdkappid, api.key)).or_insert_with(|| {
-            let rules = Rules::of(settings, ceiling);
-            let tokens = Tokens::cold(rules, settings.cold_start, self.started, now);
-            let bucket = Arc::new(Bucket::new(tokens, self.runtime.clone()));
-            InUse { app: app.name.clone(), api: Arc::clone(api), bucket }
-        });
-        Arc::clone(&in_use.bucket)
+    fn forget_idle(&self) {
+        let idle: Vec<_> = {
+            let books = self.books.read().unwrap_or_else(PoisonError::into_inner);
+            books.iter().filter(|(_, book)| book.forget_idle()).map(|(&app, _)| app).collect()
+        };
+        if idle.is_empty() {
+            return;
+        }
+        let mut books = self.books.write().unwrap_or_else(PoisonError::into_inner);
+        for app in idle {
+            // Nobody can get hold of it while the lock is held; whoever did before may be about to use it.
+            if books.get(&app).is_some_and(|book| Arc::strong_count(book) == 1 && book.forget_idle()) {
+                books.remove(&app);
+            }
+        }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<(SdkAppId, ApiKey), InUse>> {
-        self.ceilings.lock().unwrap_or_else(PoisonError::into_inner)
+    fn book(&self, grant: &Grant) -> Arc<Book> {
+        let app = grant.app();
+        let known = self.books.read().unwrap_or_else(PoisonError::into_inner).get(&app.sdkappid).cloned();
+        known.unwrap_or_else(|| {
+            let mut books = self.books.write().unwrap_or_else(PoisonError::into_inner);
+            let new = || Arc::new(Book::new(app.name.clone(), self.runtime.clone(), self.started));
+            Arc::clone(books.entry(app.sdkappid).or_insert_with(new))
+        })
+    }
+
+    fn books(&self) -> Vec<Arc<Book>> {
+        self.books.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
     }
 }
 
-impl Rules {
-    fn of(settings: &Settings, ceiling: Ceiling) -> Self {
-        Self { ceiling, guarantee: settings.guarantee, transit_max: settings.transit_max }
+impl Reading {
+    /// Whether four fifths of it are in use, as in Tencent's own alarm (`Alert.RequestOverLimit`). Of a few tokens each
+    /// is more than that, so there it says nothing unless calls wait.
+    fn is_nearly_used(&self) -> bool {
+        let used = u64::from(self.used) * 5 >= u64::from(self.limit) * 4;
+        used && (self.limit >= FEW || self.waiting > 0)
     }
 }
+
+/// How long a call waits after [`Throttle::Second`].
+pub const SECOND_PAUSE: Duration = Duration::from_secs(1);
+/// How often ceilings are looked at: a count of the last second changes that fast.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How often the same ceiling is warned of.
+const WARN_EVERY: Duration = Duration::from_secs(60);
+const FEW: u32 = 5;

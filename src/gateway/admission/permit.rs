@@ -1,20 +1,45 @@
-//! The right to send one call, and what becomes of its token.
+//! The right to send one call, and what becomes of its tokens.
 
 use std::sync::Arc;
 
-use super::bucket::{Bucket, Standing};
+use tokio::time::Instant;
+
+use super::book::Book;
 use super::tokens::InTransit;
+use crate::gateway::caller::Source;
+use crate::gateway::target::ApiKey;
+use crate::model::ceiling::Ceiling;
 
 /// The right to send one call. Only [`admit`](super::Admission::admit) makes one, and sending consumes it, so nothing
 /// leaves that was not admitted, and every repeat is admitted again.
 ///
-/// Dropped before the first byte of its call was written, it gives its token back at once. Dropped later, the token is
+/// Dropped before the first byte of its call was written, it gives its tokens back at once. Dropped later, they are
 /// reckoned in transit, since the call may have arrived.
 #[derive(Debug)]
 pub struct Permit {
     /// `None`: no ceiling is kept.
-    bucket: Option<Arc<Bucket>>,
+    taken: Option<(Arc<Book>, Taken)>,
     stage: Stage,
+}
+
+/// Which tokens were taken.
+#[derive(Debug)]
+pub(super) struct Taken {
+    pub(super) granted: Instant,
+    /// The API whose ceiling it is, if it has one.
+    pub(super) api: Option<ApiKey>,
+    /// The app's ceiling, by its number, if it has one.
+    pub(super) app: Option<u64>,
+    /// The source whose own ceiling it is, if it has one.
+    pub(super) source: Option<Source>,
+}
+
+/// The same tokens once they are in transit.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct TakenInTransit {
+    pub(super) api: Option<InTransit>,
+    pub(super) app: Option<InTransit>,
+    pub(super) source: Option<InTransit>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,31 +49,29 @@ enum Stage {
     /// At least one byte was written, perhaps not the last.
     Writing,
     /// The last byte was handed to the kernel.
-    Sent(InTransit),
+    Sent(TakenInTransit),
     /// The answer's first byte came.
     Answered,
 }
 
-/// How a ceiling stood when a permit was asked for it: for the caller's `ratelimit` headers.
+/// How one period of an API's ceiling stands: for the caller's `ratelimit` headers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Remaining {
-    /// How many calls may arrive in a period.
-    pub limit: u32,
-    /// The period in whole seconds, rounded up.
-    pub period_seconds: u64,
+    /// How many calls may arrive in a period, and how long that is.
+    pub ceiling: Ceiling,
     /// How many more calls could leave now.
     pub remaining: u32,
 }
 
 impl Permit {
-    /// A token was taken from `bucket` for it.
-    pub(super) fn new(bucket: Arc<Bucket>) -> Self {
-        Self { bucket: Some(bucket), stage: Stage::Held }
+    /// These tokens were taken for it.
+    pub(super) fn new(book: Arc<Book>, taken: Taken) -> Self {
+        Self { taken: Some((book, taken)), stage: Stage::Held }
     }
 
     /// No ceiling is kept.
     pub(super) fn without_ceiling() -> Self {
-        Self { bucket: None, stage: Stage::Held }
+        Self { taken: None, stage: Stage::Held }
     }
 
     /// The first byte is about to be written: from here on the call may arrive.
@@ -60,10 +83,9 @@ impl Permit {
 
     /// The last byte was handed to the kernel.
     pub fn sent(&mut self) {
-        if let Stage::Held | Stage::Writing = self.stage
-            && let Some(bucket) = &self.bucket
-        {
-            self.stage = Stage::Sent(bucket.with_tokens(super::tokens::Tokens::sent));
+        if let Stage::Held | Stage::Writing = self.stage {
+            let in_transit = self.taken.as_ref().map(|(book, taken)| book.sent(taken));
+            self.stage = Stage::Sent(in_transit.unwrap_or_default());
         }
     }
 
@@ -71,8 +93,8 @@ impl Permit {
     pub fn answered(&mut self) {
         // An answer to a request that was not read to its end counts as sent now.
         self.sent();
-        if let (Stage::Sent(token), Some(bucket)) = (self.stage, &self.bucket) {
-            bucket.with_tokens(|tokens, now| tokens.answered(token, now));
+        if let (Stage::Sent(in_transit), Some((book, taken))) = (self.stage, &self.taken) {
+            book.answered(taken, in_transit);
             self.stage = Stage::Answered;
         }
     }
@@ -83,30 +105,23 @@ impl Permit {
         self.stage != Stage::Held
     }
 
-    /// How the ceiling stands; `None` without one.
+    /// How the API's ceiling stands, a line for each of its periods; none without a ceiling.
     #[must_use]
-    pub fn remaining(&self) -> Option<Remaining> {
-        self.bucket.as_ref().map(|bucket| Remaining::from(bucket.standing()))
+    pub fn remaining(&self) -> Vec<Remaining> {
+        self.taken.as_ref().map(|(book, taken)| book.remaining(taken)).unwrap_or_default()
     }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        let Some(bucket) = &self.bucket else { return };
         match self.stage {
-            Stage::Held => bucket.with_tokens(|tokens, _| tokens.give_back()),
+            Stage::Held => {
+                if let Some((book, taken)) = &self.taken {
+                    book.give_back(taken);
+                }
+            }
             Stage::Writing => self.sent(),
             Stage::Sent(_) | Stage::Answered => {}
-        }
-    }
-}
-
-impl From<Standing> for Remaining {
-    fn from(standing: Standing) -> Self {
-        Self {
-            limit: standing.limit,
-            period_seconds: standing.period.as_secs() + u64::from(standing.period.subsec_nanos() > 0),
-            remaining: standing.limit.saturating_sub(standing.used),
         }
     }
 }

@@ -9,20 +9,34 @@
 //! - Its call arrives upstream at some moment `a`, not before its first byte was written. If the call was answered,
 //!   `a` is not after the answer's first byte. If not, `a` is at most `transit_max` after the last byte was handed
 //!   over: that is the one assumption, and answers that took longer are counted ([`Tokens::unproven`]).
-//! - The token comes **home** at `h = P + min(answer's first byte, last byte sent + transit_max)`. Hence `h >= a + P`.
-//! - Its next call is granted at or after `h`, so its first byte is written, and it arrives, at or after `a + P`.
+//! - The token is **released** at `r = min(answer's first byte, last byte sent + transit_max)` and comes **home** at
+//!   `r + P`. Hence it is at home no earlier than `a + P`.
+//! - Its next call is granted when it is at home, so that call's first byte is written, and it arrives, at or after
+//!   `a + P`.
 //!
 //! So two arrivals by one token are at least P apart, and a window `[t, t+P)` holds at most one arrival of each of the
 //! N tokens: at most N in all, however much the network's delay varies below `transit_max` and wherever the window
 //! starts. A call of which no byte was ever written never arrives, so its token is home at once.
 //!
-//! With [`Guarantee::Dispatch`] the token comes home P after sending, whatever happens:
-//! then no second sees more than N *leave*.
+//! A ceiling may have several periods (one a second and a hundred a day). Each period has N tokens of its own and a
+//! call takes one of each, together or not at all, so the argument holds for each period by itself.
+//!
+//! When N changes, no token is made: those that are away stay counted against the new N. A window then holds at most
+//! the largest N that was in force when any of its calls was granted. When P changes, moments of release are kept, and
+//! each token is at home one *new* period after its own.
+//!
+//! With [`Guarantee::Dispatch`] a token is released when its call was sent, whatever happens: then no second sees more
+//! than N *leave*.
+//!
+//! # What the proof does not cover
+//!
+//! A process knows nothing of the one before it: a long period begins empty with the process, and the first second
+//! only keeps its pace (see [`pace`](super::pace)), unless `cold_start = "wait"`.
 //!
 //! # Cost
 //!
 //! Tokens that nobody took cost nothing; one that was taken is one entry in a queue. Answers come in any order, but
-//! homecomings are found in the order of time, so the queues stay sorted by appending and each step is O(1) amortised.
+//! releases are found in the order of time, so the queues stay sorted by appending and each step is O(1) amortised.
 
 use std::collections::VecDeque;
 use std::num::NonZeroU32;
@@ -30,48 +44,22 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{ColdStart, Guarantee};
+use super::Guarantee;
+use crate::model::ceiling::Ceiling;
 
-/// A ceiling: so many calls in any span of one period.
+/// What decides when a token is released.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Ceiling {
-    /// How many calls.
-    pub(crate) limit: NonZeroU32,
-    /// In how long a span.
-    pub(crate) period: Duration,
-}
-
-impl Ceiling {
-    /// A share of so many calls a second. Below one call a second it is one call in a longer period.
-    pub(crate) fn part_of(per_second: NonZeroU32, share: f64) -> Self {
-        let exact = f64::from(per_second.get()) * share;
-        // The small addition undoes what binary fractions lose: 100 × 0.29 is 28.999…
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "between 0 and per_second"
-        )]
-        match NonZeroU32::new((exact + 1e-9) as u32) {
-            Some(limit) => Self { limit, period: SECOND },
-            None => Self { limit: NonZeroU32::MIN, period: SECOND.div_f64(exact.max(LEAST_RATE)) },
-        }
-    }
-}
-
-/// What decides when a token comes home.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Rules {
-    pub(super) ceiling: Ceiling,
+pub(super) struct Release {
     pub(super) guarantee: Guarantee,
     pub(super) transit_max: Duration,
 }
 
-/// The state of one ceiling.
+/// The tokens of one ceiling.
 #[derive(Debug)]
 pub(super) struct Tokens {
-    rules: Rules,
-    /// Until when fewer than the limit may be used, since nobody knows what an earlier process sent.
-    cold: Option<Cold>,
+    release: Release,
+    /// At least one; the first is the one that is lowered when Tencent says too frequent.
+    windows: Vec<Window>,
     /// Granted, last byte not yet sent.
     out: u32,
     /// Sent, in the order of sending; those answered stay until they reach the front.
@@ -80,22 +68,24 @@ pub(super) struct Tokens {
     front: u64,
     /// How many entries of `in_transit` are not answered.
     unanswered: u32,
-    /// When each token that is on its way comes home, in the order of time.
-    returning: VecDeque<Instant>,
     unproven: u64,
+    /// A moving mean of the seconds from a token's grant to its release.
+    mean_away: Option<f64>,
+}
+
+/// One period's tokens.
+#[derive(Debug)]
+struct Window {
+    ceiling: Ceiling,
+    /// When each token that is on its way home was released, in the order of time.
+    released: VecDeque<Instant>,
 }
 
 #[derive(Debug, Clone, Copy)]
 struct Sent {
     at: Instant,
+    granted: Instant,
     answered: bool,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Cold {
-    mode: ColdStart,
-    since: Instant,
-    until: Instant,
 }
 
 /// Names a token in transit.
@@ -103,37 +93,29 @@ struct Cold {
 pub(super) struct InTransit(u64);
 
 impl Tokens {
-    /// All tokens at home.
-    pub(super) fn new(rules: Rules) -> Self {
+    /// All tokens at home. Tokens in transit are numbered from `first` on.
+    pub(super) fn new(ceilings: &[Ceiling], release: Release, first: u64) -> Self {
+        let windows = ceilings.iter().map(|&ceiling| Window { ceiling, released: VecDeque::new() }).collect();
         Self {
-            rules,
-            cold: None,
+            release,
+            windows,
             out: 0,
             in_transit: VecDeque::new(),
-            front: 0,
+            front: first,
             unanswered: 0,
-            returning: VecDeque::new(),
             unproven: 0,
+            mean_away: None,
         }
     }
 
-    /// The tokens of a process that started at `started`: in its first second it is careful, since a process before
-    /// it may have used the ceiling up a moment ago.
-    pub(super) fn cold(rules: Rules, mode: ColdStart, started: Instant, now: Instant) -> Self {
-        let (since, until) = match mode {
-            ColdStart::Paced => (now, now + rules.ceiling.period.min(SECOND)),
-            ColdStart::Wait => (started, started + SECOND + rules.transit_max),
-        };
-        let young = now < started + SECOND + rules.transit_max;
-        Self { cold: young.then_some(Cold { mode, since, until }), ..Self::new(rules) }
+    /// Whether a token is at home, as the books stand.
+    pub(super) fn is_home(&self) -> bool {
+        self.windows.iter().all(|window| window.used(self.away()) < window.limit())
     }
 
-    /// Takes a token, if one is at home.
-    pub(super) fn take(&mut self, now: Instant) -> bool {
-        self.settle(now);
-        let home = self.allowed(now) > self.used();
-        self.out += u32::from(home);
-        home
+    /// Takes a token, which must be at home.
+    pub(super) fn take(&mut self) {
+        self.out += 1;
     }
 
     /// A token comes back whose call never wrote a byte.
@@ -141,85 +123,97 @@ impl Tokens {
         self.out = self.out.saturating_sub(1);
     }
 
-    /// The last byte of a token's request was handed to the kernel.
-    pub(super) fn sent(&mut self, now: Instant) -> InTransit {
+    /// The last byte of a token's request was handed to the kernel. It had been granted at `granted`.
+    pub(super) fn sent(&mut self, granted: Instant, now: Instant) -> InTransit {
         self.settle(now);
         self.out = self.out.saturating_sub(1);
-        match self.rules.guarantee {
+        match self.release.guarantee {
             Guarantee::Dispatch => {
-                self.comes_home(now + self.rules.ceiling.period);
+                self.release(now);
+                self.was_away(now - granted);
                 InTransit(NOT_TRACKED)
             }
             Guarantee::Arrival => {
-                self.in_transit.push_back(Sent { at: now, answered: false });
+                self.in_transit.push_back(Sent { at: now, granted, answered: false });
                 self.unanswered += 1;
                 InTransit(self.front + self.in_transit.len() as u64 - 1)
             }
         }
     }
 
-    /// The first byte of the answer came. Nothing happens when the token was reckoned home already.
+    /// The first byte of the answer came. Nothing happens when the token was reckoned released already.
     pub(super) fn answered(&mut self, token: InTransit, now: Instant) {
         self.settle(now);
         let entry = token.0.checked_sub(self.front).and_then(|index| usize::try_from(index).ok());
         let entry = entry.and_then(|index| self.in_transit.get_mut(index));
         if let Some(entry) = entry.filter(|entry| !entry.answered) {
             entry.answered = true;
+            let away = now - entry.granted;
             self.unanswered -= 1;
-            self.comes_home(now + self.rules.ceiling.period);
+            self.release(now);
+            self.was_away(away);
+        }
+    }
+
+    /// Calls that nobody counted are reckoned to have arrived now.
+    pub(super) fn reckon(&mut self, calls: u32, now: Instant) {
+        for _ in 0..calls {
+            self.release(now);
         }
     }
 
     /// The earliest moment at which a call that waits behind `ahead` others can have a token, if all goes as well as
     /// it can: every call under way is answered now.
     pub(super) fn turn(&self, ahead: usize, now: Instant) -> Instant {
-        let limit = self.rules.ceiling.limit.get() as usize;
-        let period = self.rules.ceiling.period;
-        let used = self.used() as usize;
-        // This call goes when homecoming number `used + ahead - limit` happens. The first `used` of them are those
-        // of the tokens that are away now; later ones are of calls ahead, each a period after that call went.
-        let rounds = match (used + ahead).checked_sub(limit) {
-            Some(homecoming) if homecoming >= used => (homecoming - used) / limit + 1,
-            _ => 0,
-        };
-        let first = match (used + ahead).checked_sub(limit + rounds * limit) {
-            None => now,
-            Some(homecoming) => self.returning.get(homecoming).copied().unwrap_or(now + period),
-        };
-        let turn = first + period.saturating_mul(u32::try_from(rounds).unwrap_or(u32::MAX));
-        let cold = self.cold.map_or(now, |cold| cold.turn(self.used() as usize + ahead, self.rules.ceiling));
-        turn.max(cold).max(now)
+        let away = self.away() as usize;
+        self.windows.iter().map(|window| window.turn(away, ahead, now)).max().unwrap_or(now)
     }
 
-    /// When to look again, if calls wait and no token is at home.
-    ///
-    /// At most one period ahead: a call that is answered in the meantime brings its token home one period later, so
-    /// nobody needs to be told of answers.
-    pub(super) fn next_look(&self, now: Instant) -> Instant {
-        let home = self.returning.front().copied().unwrap_or(now + self.rules.ceiling.period);
-        let home = home.min(now + self.rules.ceiling.period);
-        match self.cold {
-            Some(cold) if cold.until > now => {
-                cold.turn(self.used() as usize, self.rules.ceiling).max(now + LEAST_SLEEP).min(cold.until)
-            }
-            _ => home.max(now),
+    /// When the next token comes home, of those whose return is known; `None`: of none.
+    pub(super) fn next_home(&self) -> Option<Instant> {
+        let window = self.windows.first()?;
+        window.released.front().map(|&released| released + window.ceiling.period)
+    }
+
+    /// New ceilings take hold; tokens that are out or on their way stay counted, so none is made. A period that is
+    /// longer than every one before knows only what those remember.
+    pub(super) fn set_ceilings(&mut self, ceilings: &[Ceiling]) {
+        let longest = self.windows.iter().max_by_key(|window| window.ceiling.period);
+        let longest = longest.map(|window| window.released.clone()).unwrap_or_default();
+        let same = |ceiling: &Ceiling, window: &&Window| window.ceiling.period == ceiling.period;
+        let windows = ceilings.iter().map(|ceiling| {
+            let same = self.windows.iter().find(|window| same(ceiling, window));
+            let released = same.map_or_else(|| longest.clone(), |window| window.released.clone());
+            Window { ceiling: *ceiling, released }
+        });
+        self.windows = windows.collect();
+    }
+
+    /// The first period's ceiling takes this form.
+    pub(super) fn set_first(&mut self, ceiling: Ceiling) {
+        if let Some(window) = self.windows.first_mut() {
+            window.ceiling = ceiling;
         }
     }
 
-    /// New rules take hold; tokens that are out or on their way stay counted, so none is minted.
-    pub(super) fn change(&mut self, rules: Rules) {
-        self.rules = rules;
+    /// From now on tokens are released so.
+    pub(super) fn set_release(&mut self, release: Release) {
+        self.release = release;
     }
 
-    /// How many tokens are not at home: out, in transit, or on their way.
-    pub(super) fn used(&self) -> u32 {
-        self.out + self.unanswered + u32::try_from(self.returning.len()).unwrap_or(u32::MAX)
+    /// Every period's ceiling, with how many of its tokens are not at home: out, in transit, or on their way.
+    pub(super) fn standing(&self) -> impl Iterator<Item = (Ceiling, u32)> {
+        self.windows.iter().map(|window| (window.ceiling, window.used(self.away())))
     }
 
-    /// How many more calls could leave now.
-    pub(super) fn at_home(&mut self, now: Instant) -> u32 {
-        self.settle(now);
-        self.allowed(now).saturating_sub(self.used())
+    /// The first period's ceiling, and how many of its tokens are not at home.
+    pub(super) fn first(&self) -> (Ceiling, u32) {
+        self.standing().next().unwrap_or((Ceiling::per_second(NonZeroU32::MIN), 0))
+    }
+
+    /// Whether every token of every period is at home.
+    pub(super) fn is_idle(&self) -> bool {
+        self.away() == 0 && self.windows.iter().all(|window| window.released.is_empty())
     }
 
     /// How many calls were not answered within `transit_max`, so that their arrival is not proven.
@@ -227,82 +221,88 @@ impl Tokens {
         self.unproven
     }
 
-    /// The rules in force.
-    pub(super) fn rules(&self) -> &Rules {
-        &self.rules
-    }
-
-    /// Brings the state up to `now`.
-    fn settle(&mut self, now: Instant) {
-        while let Some(&Sent { at, answered }) = self.in_transit.front() {
-            let overdue = at + self.rules.transit_max;
+    /// Brings the books up to `now`.
+    pub(super) fn settle(&mut self, now: Instant) {
+        while let Some(&Sent { at, granted, answered }) = self.in_transit.front() {
+            let overdue = at + self.release.transit_max;
             if !answered {
                 if overdue > now {
                     break;
                 }
                 self.unanswered -= 1;
                 self.unproven += 1;
-                self.comes_home(overdue + self.rules.ceiling.period);
+                self.release(overdue);
+                self.was_away(overdue - granted);
             }
             self.in_transit.pop_front();
             self.front += 1;
         }
-        while self.returning.front().is_some_and(|&home| home <= now) {
-            self.returning.pop_front();
-        }
-        if self.cold.is_some_and(|cold| cold.until <= now) {
-            self.cold = None;
+        for window in &mut self.windows {
+            while window.released.front().is_some_and(|&released| released + window.ceiling.period <= now) {
+                window.released.pop_front();
+            }
         }
     }
 
-    fn comes_home(&mut self, at: Instant) {
-        // Nearly always the latest of all; a change of the rules can put it earlier.
-        let place = match self.returning.back() {
-            Some(&last) if last > at => self.returning.partition_point(|&other| other <= at),
-            _ => self.returning.len(),
+    /// How long a token is away, on average, from its grant to its release: a moving mean.
+    pub(super) fn mean_away(&self) -> Duration {
+        Duration::from_secs_f64(self.mean_away.unwrap_or(0.0))
+    }
+
+    /// How many are out or in transit.
+    fn away(&self) -> u32 {
+        self.out + self.unanswered
+    }
+
+    fn was_away(&mut self, away: Duration) {
+        let away = away.as_secs_f64();
+        let mean = self.mean_away.get_or_insert(away);
+        *mean += NEWEST_WEIGHS * (away - *mean);
+    }
+
+    fn release(&mut self, at: Instant) {
+        for window in &mut self.windows {
+            // Nearly always the latest of all; a change of `transit_max` can put it earlier.
+            let place = match window.released.back() {
+                Some(&last) if last > at => window.released.partition_point(|&other| other <= at),
+                _ => window.released.len(),
+            };
+            window.released.insert(place, at);
+        }
+    }
+}
+
+// === impl Window ===
+
+impl Window {
+    fn limit(&self) -> u32 {
+        self.ceiling.limit.get()
+    }
+
+    fn used(&self, away: u32) -> u32 {
+        away.saturating_add(u32::try_from(self.released.len()).unwrap_or(u32::MAX))
+    }
+
+    fn turn(&self, away: usize, ahead: usize, now: Instant) -> Instant {
+        let Ceiling { limit, period } = self.ceiling;
+        let limit = limit.get() as usize;
+        let used = away + self.released.len();
+        // This call goes when homecoming number `used + ahead - limit` happens. The first `used` of them are those
+        // of the tokens that are away now; later ones are of calls ahead, each a period after that call went.
+        let Some(homecoming) = (used + ahead).checked_sub(limit) else { return now };
+        let rounds = if homecoming >= used { (homecoming - used) / limit + 1 } else { 0 };
+        let first = match homecoming.checked_sub(rounds * limit) {
+            None => now,
+            // One that is not yet released is released now at the earliest.
+            Some(homecoming) => self.released.get(homecoming).map_or(now, |&released| released) + period,
         };
-        self.returning.insert(place, at);
-    }
-
-    fn allowed(&self, now: Instant) -> u32 {
-        let limit = self.rules.ceiling.limit.get();
-        self.cold.map_or(limit, |cold| cold.allowed(limit, now))
+        first.max(now) + period.saturating_mul(u32::try_from(rounds).unwrap_or(u32::MAX)).min(FAR)
     }
 }
 
-// === impl Cold ===
-
-impl Cold {
-    /// How many tokens may be used at `now`.
-    fn allowed(self, limit: u32, now: Instant) -> u32 {
-        match self.mode {
-            _ if now >= self.until => limit,
-            ColdStart::Wait => 0,
-            ColdStart::Paced => {
-                let elapsed = now.saturating_duration_since(self.since).as_nanos();
-                let span = (self.until - self.since).as_nanos().max(1);
-                let grown = u128::from(limit) * elapsed / span;
-                u32::try_from(grown + 1).unwrap_or(limit).min(limit)
-            }
-        }
-    }
-
-    /// When a call may go before which `before` tokens are used.
-    fn turn(self, before: usize, ceiling: Ceiling) -> Instant {
-        match self.mode {
-            ColdStart::Wait => self.until,
-            ColdStart::Paced => {
-                let share = before as f64 / f64::from(ceiling.limit.get());
-                self.since + (self.until - self.since).mul_f64(share.min(1.0))
-            }
-        }
-    }
-}
-
-const SECOND: Duration = Duration::from_secs(1);
-/// Timers are no finer than this, so a shorter sleep would only spin.
-const LEAST_SLEEP: Duration = Duration::from_millis(1);
-/// One call in about three years: keeps a period within what a clock can add.
-const LEAST_RATE: f64 = 1e-8;
+/// The share of the newest call in a moving mean: some fifty calls make it.
+const NEWEST_WEIGHS: f64 = 0.02;
+/// Beyond every wait, and within what a clock can add.
+const FAR: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 /// A token in transit that needs no following.
 const NOT_TRACKED: u64 = u64::MAX;

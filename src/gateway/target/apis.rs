@@ -11,6 +11,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use super::path::ApiPath;
 use crate::model::api::{ApiName, RepeatSafety, catalogue};
 use crate::model::app::SdkAppId;
+use crate::model::ceiling::Ceiling;
 
 /// How many APIs outside the catalogue and the settings have an identity of their own, for each app.
 pub const OWN_APIS_PER_APP: usize = 1_000;
@@ -29,8 +30,8 @@ pub struct Api {
     pub label: Arc<str>,
     /// Whether a call may be repeated when nobody knows how the first one ended.
     pub repeat: RepeatSafety,
-    /// The ceiling that the catalogue documents or assumes, in calls a second.
-    pub per_second: Option<u32>,
+    /// The ceilings that the catalogue documents or assumes; none where it does not know the API.
+    pub ceilings: Arc<[Ceiling]>,
     /// Whether its answer holds a secret.
     pub answers_secret: bool,
     /// Whether the catalogue has it or the settings name it.
@@ -74,7 +75,7 @@ impl Apis {
         let catalogue = catalogue().entries().zip(1..).map(|((name, entry), key)| {
             let api = Api {
                 repeat: entry.kind,
-                per_second: entry.per_second(),
+                ceilings: entry.ceilings().into(),
                 known: true,
                 ..Api::beyond_catalogue(name.clone(), ApiKey(key))
             };
@@ -183,7 +184,7 @@ impl Api {
             url_path: name.url_path(),
             label: name.as_str().into(),
             repeat: RepeatSafety::Write,
-            per_second: None,
+            ceilings: Arc::new([]),
             answers_secret: name.answers_secret(),
             known: false,
             key,
@@ -214,7 +215,7 @@ mod tests {
     fn the_catalogues_apis_are_known_and_shared_by_all_apps() {
         let apis = Apis::new();
         let api = at(&apis, app(1), "/v4/live_engine_http_srv/get_room_list");
-        assert_eq!((api.per_second, api.repeat, api.known), (Some(10), RepeatSafety::Read, true));
+        assert_eq!((api.ceilings[0].limit.get(), api.repeat, api.known), (10, RepeatSafety::Read, true));
         assert_eq!(&*api.label, "live_engine_http_srv/get_room_list");
         assert_eq!(api.url_path, "/v4/live_engine_http_srv/get_room_list");
         assert!(Arc::ptr_eq(&api, &at(&apis, app(2), "/apps/x/v4/live_engine_http_srv/get_room_list")));
@@ -236,7 +237,7 @@ mod tests {
     fn an_unknown_api_counts_as_a_write_and_keeps_its_identity() {
         let apis = Apis::new();
         let api = at(&apis, app(1), "/v4/brand_new/thing");
-        assert_eq!((api.per_second, api.repeat, api.known), (None, RepeatSafety::Write, false));
+        assert_eq!((api.ceilings.len(), api.repeat, api.known), (0, RepeatSafety::Write, false));
         assert!(Arc::ptr_eq(&api, &at(&apis, app(1), "/v4/brand_new/thing")));
         assert_eq!(api.key, at(&apis, app(2), "/v4/brand_new/thing").key);
         assert_ne!(api.key, at(&apis, app(1), "/v4/brand_new/Thing").key, "paths are case-sensitive");

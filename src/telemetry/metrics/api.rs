@@ -24,6 +24,7 @@ pub struct ApiMetrics {
     /// `None` stands for every ErrorCode beyond the bound.
     calls: Handles<(Label, Option<ErrorCode>, CallOutcome), IntCounter>,
     refused: Handles<(Label, &'static str), IntCounter>,
+    retries: Handles<&'static str, IntCounter>,
     endpoints: Handles<Endpoint, Arc<EndpointHandles>>,
 }
 
@@ -42,6 +43,7 @@ impl ApiMetrics {
             admission_wait: shared.families.admission_wait.with_label_values(&values),
             calls: Handles::default(),
             refused: Handles::default(),
+            retries: Handles::default(),
             endpoints: Handles::default(),
             app,
             api,
@@ -65,6 +67,12 @@ impl ApiMetrics {
             Some(counter) => counter.inc(),
             None => self.first_refusal(caller, reason).inc(),
         }
+    }
+
+    /// Counts a further try of a call, by what the one before came to. `reason` is a snake_case word.
+    pub fn retried(&self, reason: &'static str) {
+        let count = || self.shared.families.retries.with_label_values(&[&*self.app, &*self.api, reason]);
+        self.retries.find_or(&reason, count).inc();
     }
 
     /// Counts how long one try waited for its turn, also when it waited not at all.

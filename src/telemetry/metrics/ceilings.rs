@@ -15,7 +15,8 @@ use super::families;
 pub struct CeilingReading {
     /// The app's name.
     pub app: String,
-    /// The API's name, or [`OTHER`](crate::telemetry::labels::OTHER) for those that share a ceiling.
+    /// The API's name, or [`OTHER`](crate::telemetry::labels::OTHER) for those that share a ceiling; `*` for the ceiling
+    /// over all of an app's APIs.
     pub api: String,
     /// Calls per second that are allowed at present.
     pub limit: f64,
@@ -25,6 +26,8 @@ pub struct CeilingReading {
     pub waiting: u64,
     /// Answers since the start that took longer than `transit_max`.
     pub unproven: u64,
+    /// Calls since the start that shadow mode let pass and that would have waited or been refused.
+    pub shadowed: u64,
 }
 
 /// Gives one reading for each ceiling, no two of the same app and API. It is called on the admin listener's thread and
@@ -47,6 +50,7 @@ impl Ceilings {
             families::ceiling_used(),
             families::ceiling_waiting(),
             families::ceiling_unproven(),
+            families::ceiling_shadow(),
         ];
         let labelled = families.map(|family| {
             family
@@ -81,14 +85,16 @@ impl Collector for Ceilings {
         let used = IntGaugeVec::new(families::ceiling_used(), labels).expect(proof);
         let waiting = IntGaugeVec::new(families::ceiling_waiting(), labels).expect(proof);
         let unproven = IntCounterVec::new(families::ceiling_unproven(), labels).expect(proof);
+        let shadow = IntCounterVec::new(families::ceiling_shadow(), labels).expect(proof);
         for reading in self.readings() {
             let values = [&reading.app, &reading.api];
             limit.with_label_values(&values).set(reading.limit);
             used.with_label_values(&values).set(gauge(reading.used));
             waiting.with_label_values(&values).set(gauge(reading.waiting));
             unproven.with_label_values(&values).inc_by(reading.unproven);
+            shadow.with_label_values(&values).inc_by(reading.shadowed);
         }
-        [limit.collect(), used.collect(), waiting.collect(), unproven.collect()].concat()
+        [limit.collect(), used.collect(), waiting.collect(), unproven.collect(), shadow.collect()].concat()
     }
 }
 

@@ -32,6 +32,8 @@ pub(super) struct Families {
     pub(super) admission_wait: HistogramVec,
     pub(super) ceiling_store: IntGaugeVec,
     pub(super) attempts: IntCounterVec,
+    pub(super) retries: IntCounterVec,
+    pub(super) app_tripped: IntGaugeVec,
     pub(super) usersig_signed: IntCounterVec,
     pub(super) usersig_expires: IntGaugeVec,
     pub(super) connections: IntGaugeVec,
@@ -80,6 +82,16 @@ impl Families {
                 "attempts_total",
                 "Tries that were sent upstream or failed on the way there, by how they ended.",
                 &["app", "endpoint", "result"],
+            ),
+            retries: add.counter(
+                "retries_total",
+                "Further tries of a call, by what the one before came to.",
+                &["app", "api", "reason"],
+            ),
+            app_tripped: add.gauge(
+                "app_tripped",
+                "1 while the app's calls are refused at once, since Tencent refuses them all for this reason.",
+                &["app", "reason"],
             ),
             usersig_signed: add.counter(
                 "usersig_signed_total",
@@ -152,5 +164,12 @@ pub(super) fn ceiling_unproven() -> Opts {
     opts(
         "ceiling_unproven_total",
         "Answers that took longer than transit_max, so that it is unproven in which second the call arrived.",
+    )
+}
+
+pub(super) fn ceiling_shadow() -> Opts {
+    opts(
+        "ceiling_shadow_total",
+        "Calls that shadow mode let pass and that would otherwise have waited or been refused.",
     )
 }

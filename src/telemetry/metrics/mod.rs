@@ -139,6 +139,13 @@ impl Metrics {
         self.shared.callers.label(name)
     }
 
+    /// Callers that settings name keep their own label always.
+    pub fn know_callers<'a>(&self, names: impl IntoIterator<Item = &'a str>) {
+        for name in names {
+            self.shared.callers.reserve(name);
+        }
+    }
+
     /// What is counted of one API of one app; always the same bundle for the same names. Keep it rather than asking
     /// again.
     ///
@@ -195,6 +202,12 @@ impl Metrics {
     pub(super) fn usersig_failed(&self, app: &str) {
         let app = self.app_labels.text(self.app_labels.label(app));
         self.shared.families.usersig_signed.with_label_values(&[&*app, "failed"]).inc();
+    }
+
+    /// Whether an app's calls are refused at once for this reason, a snake_case word.
+    pub(super) fn app_tripped(&self, app: &str, reason: &'static str, is_so: bool) {
+        let app = self.app_labels.text(self.app_labels.label(app));
+        self.shared.families.app_tripped.with_label_values(&[&*app, reason]).set(i64::from(is_so));
     }
 
     /// Everything in Prometheus' text format 0.0.4, sorted by name and labels. It is of [`CONTENT_TYPE`].

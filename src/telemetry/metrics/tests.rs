@@ -28,12 +28,14 @@ fn full() -> Arc<Metrics> {
     let caller = metrics.caller("gifts");
     api.call(caller, ErrorCode(60007), CallOutcome::Throttled, 7 * MS);
     api.refused(caller, "queue_full");
+    api.retried("broken");
     api.waited(Duration::ZERO);
     api.attempt(&endpoint, "answered");
     api.upstream(&endpoint, 5 * MS);
     metrics.ignored_header("priority");
     metrics.usersig_signed("live", 1_700_000_000);
     metrics.usersig_failed("live");
+    metrics.app_tripped("live", "wrong_key", true);
     metrics.register_ceilings(Box::new(|| {
         vec![CeilingReading {
             app: "live".into(),
@@ -42,6 +44,7 @@ fn full() -> Arc<Metrics> {
             used: 12,
             waiting: 3,
             unproven: 4,
+            shadowed: 5,
         }]
     }));
     metrics
@@ -58,6 +61,7 @@ fn every_family_has_its_contracted_name_and_labels() {
     let expected = [
         r#"usersig_gateway_admission_wait_seconds_count{api="live_config/get_callback",app="live"}"#,
         r#"usersig_gateway_admission_wait_seconds_sum{api="live_config/get_callback",app="live"}"#,
+        r#"usersig_gateway_app_tripped{app="live",reason="wrong_key"}"#,
         r#"usersig_gateway_attempts_total{app="live",endpoint="a.example",result="answered"}"#,
         r#"usersig_gateway_build_info{version="1.2.3"}"#,
         r#"usersig_gateway_call_duration_seconds_count{api="live_config/get_callback",app="live"}"#,
@@ -67,6 +71,7 @@ fn every_family_has_its_contracted_name_and_labels() {
         r#"usersig_gateway_ceiling_store{mode="degraded"}"#,
         r#"usersig_gateway_ceiling_store{mode="local"}"#,
         r#"usersig_gateway_ceiling_store{mode="shared"}"#,
+        r#"usersig_gateway_ceiling_shadow_total{api="live_config/get_callback",app="live"}"#,
         r#"usersig_gateway_ceiling_unproven_total{api="live_config/get_callback",app="live"}"#,
         r#"usersig_gateway_ceiling_used{api="live_config/get_callback",app="live"}"#,
         r#"usersig_gateway_ceiling_waiting{api="live_config/get_callback",app="live"}"#,
@@ -74,6 +79,7 @@ fn every_family_has_its_contracted_name_and_labels() {
         r#"usersig_gateway_connections{listener="gateway"}"#,
         r#"usersig_gateway_ignored_headers_total{header="priority"}"#,
         r#"usersig_gateway_refused_total{api="live_config/get_callback",app="live",caller="gifts",reason="queue_full"}"#,
+        r#"usersig_gateway_retries_total{api="live_config/get_callback",app="live",reason="broken"}"#,
         r#"usersig_gateway_upstream_duration_seconds_count{api="live_config/get_callback",app="live",endpoint="a.example"}"#,
         r#"usersig_gateway_upstream_duration_seconds_sum{api="live_config/get_callback",app="live",endpoint="a.example"}"#,
         r#"usersig_gateway_usersig_expires_timestamp_seconds{app="live"}"#,
@@ -94,7 +100,7 @@ fn every_family_has_help_in_a_sentence_and_a_type() {
         assert!(text.contains(&format!("# TYPE {name} ")), "{line}");
     }
     assert_eq!(families, text.lines().filter(|line| line.starts_with("# TYPE ")).count());
-    assert_eq!(text.lines().filter(|line| line.starts_with("# HELP usersig_gateway_")).count(), 16);
+    assert_eq!(text.lines().filter(|line| line.starts_with("# HELP usersig_gateway_")).count(), 19);
 }
 
 #[test]
@@ -119,6 +125,7 @@ fn values_are_those_that_were_counted() {
     assert_eq!(of("ceiling_used", here), Some(12.0));
     assert_eq!(of("ceiling_waiting", here), Some(3.0));
     assert_eq!(of("ceiling_unproven_total", here), Some(4.0));
+    assert_eq!(of("ceiling_shadow_total", here), Some(5.0));
     assert_eq!(of("ceiling_store", r#"mode="local""#), Some(1.0));
     assert_eq!(of("ceiling_store", r#"mode="shared""#), Some(0.0));
     assert_eq!(of("usersig_expires_timestamp_seconds", r#"app="live""#), Some(1_700_000_000.0));
@@ -143,6 +150,7 @@ fn ceilings_are_read_anew_each_time() {
         used: 0,
         waiting: 0,
         unproven: 0,
+        shadowed: 0,
     };
     let (first, second) = (reading("a/b"), reading("a/c"));
     metrics.register_ceilings(Box::new(move || vec![first.clone()]));

@@ -1,0 +1,9 @@
+#!/usr/bin/env bash
+# Looks for a second that sees more calls than a ceiling, and for turns that are lost or uneven, in many more random
+# schedules than the ordinary tests do.
+#
+# Usage: benches/exactness.sh [SCHEDULES]        100000 unless told
+set -euo pipefail
+cd "$(dirname "$0")/.."
+export USERSIG_GATEWAY_SCHEDULES="${1:-100000}"
+exec cargo test --release --locked --lib -- gateway::admission::tests::exact gateway::admission::tests::even

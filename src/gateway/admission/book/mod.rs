@@ -1,0 +1,360 @@
+//! The book of one app: all of its ceilings and the calls that wait for them, under one lock.
+//!
+//! A call may need up to three tokens: of its API's ceiling, of the app's, and of its source's own. Under one lock they
+//! are taken together or not at all, and none is held while another is waited for.
+//!
+//! Whenever calls wait, a task looks again at the earliest moment at which one of them might go, and hands turns out.
+//! Which call goes depends on what holds the others back. At one API its [`Queue`] knows. Where the app's ceiling is
+//! what all wait for, sources take turns over the whole app, then their callers, then each caller's APIs; a call whose
+//! API is not ready never holds up another.
+
+mod state;
+mod turns;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+use tokio::sync::{Notify, oneshot};
+use tokio::time::Instant;
+
+use super::adapt::Cut;
+use super::bucket::Bucket;
+use super::permit::{Permit, Remaining, Taken, TakenInTransit};
+use super::queue::{Displaced, Line, Place};
+use super::{Reading, Reason, Settings, Throttle};
+use crate::gateway::target::{Api, ApiKey};
+use crate::model::app::AppName;
+use crate::model::ceiling::Ceiling;
+use state::State;
+
+/// The ceilings of one app, shared by all workers.
+#[derive(Debug)]
+pub(super) struct Book {
+    app: AppName,
+    state: Mutex<State>,
+    /// A call waits that may go before the task looks again.
+    sooner: Notify,
+    /// Where the task runs that hands turns out: a runtime that outlives every call.
+    runtime: Handle,
+}
+
+/// A call that wants a turn.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Ask<'a> {
+    pub(super) api: &'a Arc<Api>,
+    pub(super) line: &'a Line,
+    pub(super) place: Place,
+    /// Until when it may wait; `None`: it goes now or never, whatever the pace.
+    pub(super) deadline: Option<Instant>,
+}
+
+/// What came of asking.
+#[derive(Debug)]
+pub(super) enum Asked {
+    Granted(Permit),
+    Waiting(Waiting),
+    Refused { reason: Reason, turn: Instant },
+}
+
+/// A call in the queue. Dropping it leaves the queue and gives back what was granted meanwhile.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    book: Arc<Book>,
+    api: ApiKey,
+    line: Line,
+    place: Place,
+    receiver: oneshot::Receiver<Result<Permit, Displaced>>,
+}
+
+// === impl Book ===
+
+impl Book {
+    pub(super) fn new(app: AppName, runtime: Handle, started: Instant) -> Self {
+        Self { app, state: Mutex::new(State::new(started)), sooner: Notify::new(), runtime }
+    }
+
+    /// Takes the tokens for a call, or a place in the queue if a turn before its deadline is possible. `settings` is
+    /// read under the lock, so that a change of them cannot be missed.
+    pub(super) fn ask(self: &Arc<Self>, ask: Ask<'_>, settings: impl FnOnce() -> Arc<Settings>) -> Asked {
+        let mut state = self.lock();
+        let settings = settings();
+        let now = Instant::now();
+        state.open(ask, &settings, now);
+        let alone = state.is_first(ask);
+        state.settle(ask.api.key, &ask.line.source, now);
+        let goes = match ask.deadline {
+            _ if !alone => false,
+            Some(_) => state.is_ready(ask.api.key, &ask.line.source, now),
+            None => state.is_home(ask.api.key, &ask.line.source),
+        };
+        if goes {
+            let taken = state.take(ask.api.key, &ask.line.source, now);
+            return Asked::Granted(Permit::new(Arc::clone(self), taken));
+        }
+        let Some(deadline) = ask.deadline else {
+            let turn = state.next_home(ask.api.key, &ask.line.source, now);
+            return Asked::Refused { reason: Reason::TooLate, turn };
+        };
+        let mut displaced = None;
+        if let Err((reason, turn)) = state.may_wait(ask, deadline, &settings, now) {
+            let displaceable = match reason {
+                Reason::QueueFull => {
+                    state.page(ask.api.key).and_then(|page| page.queue.displaceable(ask.line))
+                }
+                _ => None,
+            };
+            let Some((line, place)) = displaceable else { return Asked::Refused { reason, turn } };
+            displaced = state.leave(ask.api.key, &line, place);
+        }
+        let (waiter, mut receiver) = oneshot::channel();
+        state.enter(ask.api.key, ask.line, ask.place, waiter, now);
+        let unclaimed = self.hand_out(&mut state, now);
+        self.watch(&mut state, now);
+        drop(state);
+        drop(unclaimed);
+        if let Some(displaced) = displaced {
+            // Whether it is still there to hear it or not, its place is gone.
+            _ = displaced.send(Err(Displaced));
+        }
+        // Its turn may have come already.
+        match receiver.try_recv() {
+            Ok(Ok(permit)) => Asked::Granted(permit),
+            Ok(Err(Displaced)) | Err(_) => Asked::Waiting(Waiting {
+                book: Arc::clone(self),
+                api: ask.api.key,
+                line: ask.line.clone(),
+                place: ask.place,
+                receiver,
+            }),
+        }
+    }
+
+    /// Counts a call that nothing holds back. If it would have had to wait, it takes no token.
+    pub(super) fn shadow(self: &Arc<Self>, ask: Ask<'_>, settings: impl FnOnce() -> Arc<Settings>) -> Permit {
+        let mut state = self.lock();
+        let settings = settings();
+        let now = Instant::now();
+        state.open(ask, &settings, now);
+        state.settle(ask.api.key, &ask.line.source, now);
+        if state.is_ready(ask.api.key, &ask.line.source, now) {
+            let taken = state.take(ask.api.key, &ask.line.source, now);
+            return Permit::new(Arc::clone(self), taken);
+        }
+        if let Some(page) = state.apis.get_mut(&ask.api.key) {
+            page.shadowed += 1;
+        }
+        Permit::without_ceiling()
+    }
+
+    /// New settings take hold of the ceilings in use.
+    pub(super) fn apply(self: &Arc<Self>, settings: &Settings) {
+        let mut state = self.lock();
+        let now = Instant::now();
+        state.apply(settings, now);
+        let unclaimed = self.hand_out(&mut state, now);
+        self.watch(&mut state, now);
+        drop(state);
+        drop(unclaimed);
+    }
+
+    /// Tencent said too frequent. Gives what was cut, and of which API; `None`: of the app.
+    pub(super) fn throttled(
+        self: &Arc<Self>,
+        api: ApiKey,
+        throttle: Throttle,
+        settings: impl FnOnce() -> Arc<Settings>,
+    ) -> Option<Cut> {
+        let mut state = self.lock();
+        let now = Instant::now();
+        match throttle {
+            Throttle::Api => state.page_mut(api)?.bucket.as_mut()?.cut(API_KEEPS, now),
+            Throttle::App => state.cut_app(&settings(), now),
+            Throttle::Pause => {
+                state.page_mut(api)?.bucket.as_mut()?.close(now + PAUSE);
+                None
+            }
+            Throttle::Second => None,
+        }
+    }
+
+    /// The last byte of a call was handed to the kernel.
+    pub(super) fn sent(&self, taken: &Taken) -> TakenInTransit {
+        let mut state = self.lock();
+        let now = Instant::now();
+        let mut in_transit = TakenInTransit::default();
+        state.each_taken(taken, |bucket, of| *of(&mut in_transit) = Some(bucket.sent(taken.granted, now)));
+        in_transit
+    }
+
+    /// The first byte of a call's answer came.
+    pub(super) fn answered(&self, taken: &Taken, mut in_transit: TakenInTransit) {
+        let mut state = self.lock();
+        let now = Instant::now();
+        state.each_taken(taken, |bucket, of| {
+            if let Some(token) = *of(&mut in_transit) {
+                bucket.answered(token, now);
+            }
+        });
+    }
+
+    /// The tokens of a call come back that wrote nothing, and go to those who wait.
+    pub(super) fn give_back(self: &Arc<Self>, taken: &Taken) {
+        let mut state = self.lock();
+        let now = Instant::now();
+        state.each_taken(taken, |bucket, _| bucket.give_back());
+        if state.waiting.is_empty() {
+            return;
+        }
+        match (taken.api, &taken.source) {
+            (Some(api), None) => state.look_at(api, now),
+            _ => state.look_at_all(now),
+        }
+        let unclaimed = self.hand_out(&mut state, now);
+        self.watch(&mut state, now);
+        drop(state);
+        drop(unclaimed);
+    }
+
+    /// How the ceiling of a call's API stands.
+    pub(super) fn remaining(&self, taken: &Taken) -> Vec<Remaining> {
+        let mut state = self.lock();
+        let bucket = taken.api.and_then(|api| state.page_mut(api)?.bucket.as_mut());
+        let standing = bucket.map(|bucket| {
+            let remaining = |(ceiling, used): (Ceiling, u32)| Remaining {
+                ceiling,
+                remaining: ceiling.limit.get().saturating_sub(used),
+            };
+            bucket.standing(Instant::now()).map(remaining).collect()
+        });
+        standing.unwrap_or_default()
+    }
+
+    /// How every ceiling stands.
+    pub(super) fn readings(&self) -> Vec<Reading> {
+        let mut state = self.lock();
+        let now = Instant::now();
+        let State { apis, app, waiting, .. } = &mut *state;
+        let reading = |api: &Arc<str>, bucket: &mut Bucket, waiting, shadowed| {
+            let (ceiling, used) = bucket.first(now);
+            let unproven = bucket.unproven();
+            Reading {
+                app: self.app.clone(),
+                api: Arc::clone(api),
+                per_second: ceiling.rate(),
+                limit: ceiling.limit.get(),
+                used,
+                waiting,
+                unproven,
+                shadowed,
+            }
+        };
+        let of_apis = apis.values_mut().filter_map(|page| {
+            let bucket = page.bucket.as_mut()?;
+            Some(reading(&page.api.label, bucket, page.queue.len(), page.shadowed))
+        });
+        let mut readings: Vec<_> = of_apis.collect();
+        if let Some(app) = app {
+            readings.push(reading(&WHOLE_APP.into(), &mut app.bucket, waiting.len(), 0));
+        }
+        readings
+    }
+
+    /// Forgets what has been idle for long. Says whether nothing is left.
+    pub(super) fn forget_idle(&self) -> bool {
+        let mut state = self.lock();
+        let now = Instant::now();
+        state.apis.retain(|_, page| {
+            let idle = page.bucket.as_mut().is_none_or(|bucket| bucket.is_forgettable(now));
+            !(idle && page.queue.is_empty())
+        });
+        state.sources.retain(|_, ceiling| !ceiling.bucket.is_forgettable(now));
+        state.dissolve(now);
+        if state.app.as_mut().is_some_and(|app| app.bucket.is_forgettable(now)) {
+            state.app = None;
+        }
+        state.apis.is_empty() && state.sources.is_empty() && state.app.is_none()
+    }
+
+    /// Gives turns to those who wait, as far as there are any. Returns permits that nobody took, to be dropped once the
+    /// lock is free: they lock the book to give their tokens back.
+    #[must_use]
+    fn hand_out(self: &Arc<Self>, state: &mut State, now: Instant) -> Vec<Result<Permit, Displaced>> {
+        let mut unclaimed = Vec::new();
+        while let Some((api, line)) = state.next(now) {
+            let Some(waiter) = state.serve(api, &line) else { break };
+            let taken = state.take(api, &line.source, now);
+            unclaimed.extend(waiter.send(Ok(Permit::new(Arc::clone(self), taken))).err());
+        }
+        unclaimed
+    }
+
+    /// Sees to it that the task looks again in time.
+    fn watch(self: &Arc<Self>, state: &mut State, now: Instant) {
+        let Some(next) = state.next_look(now) else { return };
+        match state.sleeps_until {
+            None => {
+                state.sleeps_until = Some(next);
+                self.runtime.spawn(Arc::clone(self).serve(next));
+            }
+            Some(until) if next < until => self.sooner.notify_one(),
+            Some(_) => {}
+        }
+    }
+
+    /// Hands turns out as they come. Ends when nobody waits.
+    async fn serve(self: Arc<Self>, mut next: Instant) {
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep_until(next) => {}
+                () = self.sooner.notified() => {}
+            }
+            let mut state = self.lock();
+            let now = Instant::now();
+            let unclaimed = self.hand_out(&mut state, now);
+            state.sleeps_until = state.next_look(now);
+            let Some(look) = state.sleeps_until else { return };
+            next = look;
+            drop(state);
+            drop(unclaimed);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // The arithmetic under the lock does not panic; if it ever did, a count that may be off by one token is
+        // better than a gateway that answers nothing any more.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+// === impl Waiting ===
+
+impl Waiting {
+    /// Waits for the turn until `deadline`; if it does not come, says why, and when it might.
+    ///
+    /// Cancel-safe: dropped, it leaves the queue and gives back what it was granted.
+    pub(super) async fn until(mut self, deadline: Instant) -> Result<Permit, (Reason, Instant)> {
+        let turn = tokio::time::timeout_at(deadline, &mut self.receiver).await;
+        let reason = match turn {
+            Ok(Ok(Ok(permit))) => return Ok(permit),
+            Ok(Ok(Err(Displaced))) => Reason::QueueFull,
+            // The sender lives as long as the place in the queue, so only time can run out here.
+            Ok(Err(_)) | Err(_) => Reason::Overtaken,
+        };
+        let now = Instant::now();
+        Err((reason, self.book.lock().turn(self.api, &self.line, self.place, now)))
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.book.lock().leave(self.api, &self.line, self.place);
+    }
+}
+
+/// The label of the ceiling over all APIs of an app.
+pub(super) const WHOLE_APP: &str = "*";
+/// The share of what was in use that an API keeps after 60007.
+const API_KEEPS: f64 = 0.85;
+/// How long an API rests after 60018 or 60019.
+const PAUSE: Duration = Duration::from_millis(250);

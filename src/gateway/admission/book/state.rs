@@ -1,0 +1,302 @@
+//! What the book of one app holds, and what is taken from it and brought back.
+
+use std::collections::{BTreeSet, HashMap};
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::Ask;
+use crate::gateway::admission::Settings;
+use crate::gateway::admission::adapt::Cut;
+use crate::gateway::admission::bucket::{Bucket, Rules};
+use crate::gateway::admission::fair::Fair;
+use crate::gateway::admission::permit::{Taken, TakenInTransit};
+use crate::gateway::admission::queue::Queue;
+use crate::gateway::admission::tokens::InTransit;
+use crate::gateway::caller::Source;
+use crate::gateway::target::{Api, ApiKey};
+use crate::model::ceiling::Ceiling;
+
+/// Everything of one app that changes together.
+#[derive(Debug)]
+pub(super) struct State {
+    started: Instant,
+    pub(super) apis: HashMap<ApiKey, Page>,
+    /// The ceiling over all APIs, if there is one.
+    pub(super) app: Option<AppCeiling>,
+    /// The ceilings of sources that have one of their own.
+    pub(super) sources: Sources,
+    /// Who waits for anything of this app.
+    pub(super) waiting: Fair<Source, Fair<Arc<str>, Fair<ApiKey, Waits>>>,
+    /// When to look again at each API at which calls wait.
+    pub(super) looks: BTreeSet<(Instant, ApiKey)>,
+    /// Whether the app's ceiling is what calls were held back by at the last look.
+    pub(super) app_binds: bool,
+    /// Until when the task sleeps; `None`: it does not run.
+    pub(super) sleeps_until: Option<Instant>,
+    /// How many buckets were made.
+    made: u64,
+}
+
+pub(super) type Sources = HashMap<Source, SourceCeiling>;
+
+#[derive(Debug)]
+pub(super) struct SourceCeiling {
+    pub(super) bucket: Bucket,
+    pub(super) per_second: NonZeroU32,
+}
+
+/// One API's page in the book.
+#[derive(Debug)]
+pub(super) struct Page {
+    pub(super) api: Arc<Api>,
+    /// `None`: the API has no ceiling.
+    pub(super) bucket: Option<Bucket>,
+    pub(super) queue: Queue,
+    pub(super) look: Option<Instant>,
+    /// Calls that shadow mode let pass.
+    pub(super) shadowed: u64,
+}
+
+#[derive(Debug)]
+pub(super) struct AppCeiling {
+    pub(super) bucket: Bucket,
+    pub(super) number: u64,
+    /// Made because Tencent said so, and gone when it has grown back.
+    pub(super) passing: bool,
+}
+
+/// A leaf of the order of turns, which needs no more than to be counted.
+#[derive(Debug, Default)]
+pub(super) struct Waits;
+
+impl State {
+    pub(super) fn new(started: Instant) -> Self {
+        Self {
+            started,
+            apis: HashMap::new(),
+            app: None,
+            sources: HashMap::new(),
+            waiting: Fair::default(),
+            looks: BTreeSet::new(),
+            app_binds: false,
+            sleeps_until: None,
+            made: 0,
+        }
+    }
+
+    /// Makes the buckets that a call needs and that are not in use yet.
+    pub(super) fn open(&mut self, ask: Ask<'_>, settings: &Settings, now: Instant) {
+        if !self.apis.contains_key(&ask.api.key) {
+            let rules = settings.api_rules(ask.api);
+            let bucket = rules.map(|rules| self.bucket(rules, now));
+            let page =
+                Page { api: Arc::clone(ask.api), bucket, queue: Queue::default(), look: None, shadowed: 0 };
+            self.apis.insert(ask.api.key, page);
+        }
+        if self.app.is_none()
+            && let Some(rules) = settings.app_rules()
+        {
+            let bucket = self.bucket(rules, now);
+            self.app = Some(AppCeiling { bucket, number: self.made, passing: false });
+        }
+        let source = &ask.line.source;
+        if let Some(per_second) = source.max_per_second() {
+            match self.sources.get_mut(source) {
+                Some(ceiling) if ceiling.per_second == per_second => {}
+                Some(ceiling) => {
+                    ceiling.per_second = per_second;
+                    ceiling.bucket.set_rules(&settings.source_rules(per_second));
+                }
+                None => {
+                    let bucket = self.bucket(settings.source_rules(per_second), now);
+                    self.sources.insert(source.clone(), SourceCeiling { bucket, per_second });
+                }
+            }
+        }
+    }
+
+    fn bucket(&mut self, rules: Rules, now: Instant) -> Bucket {
+        self.made += 1;
+        // No two buckets of a book number their tokens alike, so that a late answer finds its own or none.
+        Bucket::new(rules, self.made << 40, self.started, now)
+    }
+
+    pub(super) fn apply(&mut self, settings: &Settings, now: Instant) {
+        let mut opened = Vec::new();
+        for (key, page) in &mut self.apis {
+            match (settings.api_rules(&page.api), &mut page.bucket) {
+                (Some(rules), Some(bucket)) => bucket.set_rules(&rules),
+                (Some(rules), None) => opened.push((*key, rules)),
+                (None, bucket) => *bucket = None,
+            }
+        }
+        for (key, rules) in opened {
+            let bucket = self.bucket(rules, now);
+            if let Some(page) = self.apis.get_mut(&key) {
+                page.bucket = Some(bucket);
+            }
+        }
+        match (settings.app_rules(), &mut self.app) {
+            (Some(rules), Some(app)) => {
+                app.bucket.set_rules(&rules);
+                app.passing = false;
+            }
+            (Some(rules), None) => self.open_app(rules, false, now),
+            (None, Some(app)) if app.passing => {}
+            (None, app) => *app = None,
+        }
+        for ceiling in self.sources.values_mut() {
+            ceiling.bucket.set_rules(&settings.source_rules(ceiling.per_second));
+        }
+        self.look_at_all(now);
+    }
+
+    /// A ceiling over all APIs begins while calls are under way: those of the last second count.
+    fn open_app(&mut self, rules: Rules, passing: bool, now: Instant) {
+        let mut bucket = self.bucket(rules, now);
+        bucket.reckon(self.used(now), now);
+        self.app = Some(AppCeiling { bucket, number: self.made, passing });
+    }
+
+    /// How many calls of the last second count, over all APIs.
+    fn used(&mut self, now: Instant) -> u32 {
+        let buckets = self.apis.values_mut().filter_map(|page| page.bucket.as_mut());
+        let used = buckets.map(|bucket| {
+            let (ceiling, used) = bucket.first(now);
+            // A long period's calls are no measure of the last second.
+            if ceiling.period <= SECOND { used } else { 0 }
+        });
+        used.fold(0, u32::saturating_add)
+    }
+
+    pub(super) fn cut_app(&mut self, settings: &Settings, now: Instant) -> Option<Cut> {
+        if self.app.is_none() {
+            let used = NonZeroU32::new(self.used(now)).unwrap_or(NonZeroU32::MIN);
+            self.open_app(settings.rules(vec![Ceiling::per_second(used)]), true, now);
+        }
+        self.app.as_mut()?.bucket.cut(APP_KEEPS, now)
+    }
+
+    /// An app's ceiling that Tencent asked for goes when it has grown back.
+    pub(super) fn dissolve(&mut self, now: Instant) {
+        if let Some(app) = self.app.as_mut().filter(|app| app.passing) {
+            app.bucket.settle(!self.waiting.is_empty(), now);
+            if app.bucket.is_whole() {
+                self.app = None;
+            }
+        }
+    }
+
+    /// Brings up to `now` every bucket that a call needs.
+    pub(super) fn settle(&mut self, api: ApiKey, source: &Source, now: Instant) {
+        let waiting = !self.waiting.is_empty();
+        let page = self.apis.get_mut(&api);
+        if let Some(page) = page
+            && let Some(bucket) = &mut page.bucket
+        {
+            bucket.settle(!page.queue.is_empty(), now);
+        }
+        if let Some(app) = &mut self.app {
+            app.bucket.settle(waiting, now);
+        }
+        if let Some(ceiling) = of_source_mut(&mut self.sources, source) {
+            ceiling.bucket.settle(waiting, now);
+        }
+    }
+
+    /// The buckets that a call needs.
+    pub(super) fn needed(&self, api: ApiKey, source: &Source) -> impl Iterator<Item = &Bucket> {
+        let of_api = self.page(api).and_then(|page| page.bucket.as_ref());
+        let of_app = self.app.as_ref().map(|app| &app.bucket);
+        let of_source = of_source(&self.sources, source).map(|ceiling| &ceiling.bucket);
+        of_api.into_iter().chain(of_app).chain(of_source)
+    }
+
+    pub(super) fn is_ready(&self, api: ApiKey, source: &Source, now: Instant) -> bool {
+        self.needed(api, source).all(|bucket| bucket.is_ready(now))
+    }
+
+    pub(super) fn is_home(&self, api: ApiKey, source: &Source) -> bool {
+        self.needed(api, source).all(Bucket::is_home)
+    }
+
+    pub(super) fn next_home(&self, api: ApiKey, source: &Source, now: Instant) -> Instant {
+        self.needed(api, source).map(|bucket| bucket.next_home(now)).max().unwrap_or(now)
+    }
+
+    /// Takes every token that a call needs; all are at home.
+    pub(super) fn take(&mut self, api: ApiKey, source: &Source, now: Instant) -> Taken {
+        let mut taken = Taken { granted: now, api: None, app: None, source: None };
+        if let Some(bucket) = self.page_mut(api).and_then(|page| page.bucket.as_mut()) {
+            bucket.take(now);
+            taken.api = Some(api);
+        }
+        if let Some(app) = &mut self.app {
+            app.bucket.take(now);
+            taken.app = Some(app.number);
+        }
+        if let Some(ceiling) = of_source_mut(&mut self.sources, source) {
+            ceiling.bucket.take(now);
+            taken.source = Some(source.clone());
+        }
+        taken
+    }
+
+    /// Does something to each bucket of which a token was taken and that is still in use.
+    pub(super) fn each_taken(&mut self, taken: &Taken, mut change: impl FnMut(&mut Bucket, OfTaken)) {
+        if let Some(bucket) = taken.api.and_then(|api| self.page_mut(api)?.bucket.as_mut()) {
+            change(bucket, |in_transit| &mut in_transit.api);
+        }
+        if let Some(app) = self.app.as_mut().filter(|app| taken.app == Some(app.number)) {
+            change(&mut app.bucket, |in_transit| &mut in_transit.app);
+        }
+        if let Some(ceiling) = taken.source.as_ref().and_then(|source| self.sources.get_mut(source)) {
+            change(&mut ceiling.bucket, |in_transit| &mut in_transit.source);
+        }
+    }
+
+    pub(super) fn page(&self, api: ApiKey) -> Option<&Page> {
+        self.apis.get(&api)
+    }
+
+    pub(super) fn page_mut(&mut self, api: ApiKey) -> Option<&mut Page> {
+        self.apis.get_mut(&api)
+    }
+}
+
+/// Which of a call's tokens is meant.
+pub(super) type OfTaken = fn(&mut TakenInTransit) -> &mut Option<InTransit>;
+
+impl Page {
+    /// Whether a call that waits here may go now, as far as the API's own ceiling says.
+    pub(super) fn is_ready(&mut self, now: Instant) -> bool {
+        self.bucket.as_mut().is_none_or(|bucket| {
+            bucket.settle(true, now);
+            bucket.is_ready(now)
+        })
+    }
+}
+
+/// A source's own ceiling, if it has one.
+pub(super) fn of_source<'a>(sources: &'a Sources, source: &Source) -> Option<&'a SourceCeiling> {
+    source.max_per_second().and_then(|_| sources.get(source))
+}
+
+pub(super) fn of_source_mut<'a>(sources: &'a mut Sources, source: &Source) -> Option<&'a mut SourceCeiling> {
+    source.max_per_second().and_then(|_| sources.get_mut(source))
+}
+
+/// Whether a source's own ceiling, if it has one, lets a call go now.
+pub(super) fn is_source_ready(sources: &mut Sources, source: &Source, now: Instant) -> bool {
+    of_source_mut(sources, source).is_none_or(|ceiling| {
+        ceiling.bucket.settle(true, now);
+        ceiling.bucket.is_ready(now)
+    })
+}
+
+/// The share of what was in use that an app keeps after 60011.
+const APP_KEEPS: f64 = 0.7;
+const SECOND: Duration = Duration::from_secs(1);

@@ -1,0 +1,184 @@
+//! Who waits, who is next, and when to look again.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::Ask;
+use super::state::{State, is_source_ready, of_source};
+use crate::gateway::admission::bucket::Bucket;
+use crate::gateway::admission::queue::{EQUAL, Line, Place, Waiter};
+use crate::gateway::admission::{Reason, Settings};
+use crate::gateway::target::ApiKey;
+
+impl State {
+    /// Whether nobody waits who might have to go before a newcomer.
+    pub(super) fn is_first(&self, ask: Ask<'_>) -> bool {
+        match self.app {
+            // Any call that waits may be the one that the app's next token is for.
+            Some(_) => self.waiting.is_empty(),
+            None => self.page(ask.api.key).is_none_or(|page| page.queue.is_empty()),
+        }
+    }
+
+    /// Whether a call may enter the queue; else why not, and when its turn would have been.
+    pub(super) fn may_wait(
+        &self,
+        ask: Ask<'_>,
+        deadline: Instant,
+        settings: &Settings,
+        now: Instant,
+    ) -> Result<(), (Reason, Instant)> {
+        let Some(page) = self.page(ask.api.key) else { return Ok(()) };
+        let (waiting, in_line) = (page.queue.len(), page.queue.in_line(ask.line));
+        let turn = self.turn(ask.api.key, ask.line, ask.place, now);
+        if turn > deadline {
+            Err((Reason::TooLate, turn))
+        } else if in_line >= settings.max_waiting_per_caller {
+            Err((Reason::CallerQueueFull, turn))
+        } else if waiting >= settings.max_waiting {
+            Err((Reason::QueueFull, turn))
+        } else {
+            Ok(())
+        }
+    }
+
+    /// The earliest moment at which a call may go that begins to wait now, if all goes as well as it can.
+    pub(super) fn turn(&self, api: ApiKey, line: &Line, place: Place, now: Instant) -> Instant {
+        let Some(page) = self.page(api) else { return now };
+        let ahead = page.queue.ahead(line, place.urgency);
+        let turn = |bucket: Option<&Bucket>, ahead| bucket.map_or(now, |bucket| bucket.turn(ahead, now));
+        let of_source = of_source(&self.sources, &line.source).map(|ceiling| &ceiling.bucket);
+        turn(page.bucket.as_ref(), ahead.all)
+            .max(turn(self.app.as_ref().map(|app| &app.bucket), ahead.all))
+            .max(turn(of_source, ahead.of_source))
+    }
+
+    pub(super) fn enter(&mut self, api: ApiKey, line: &Line, place: Place, waiter: Waiter, now: Instant) {
+        let Some(page) = self.apis.get_mut(&api) else { return };
+        page.queue.enter(line, place, waiter);
+        self.waiting.enter(&line.source, line.source.weight(), |callers| {
+            callers.enter(&line.caller, EQUAL, |apis| apis.enter(&api, EQUAL, |_| ()));
+        });
+        self.look_at(api, now);
+    }
+
+    pub(super) fn leave(&mut self, api: ApiKey, line: &Line, place: Place) -> Option<Waiter> {
+        let waiter = self.apis.get_mut(&api)?.queue.leave(line, place)?;
+        self.leave_order(api, line, false);
+        Some(waiter)
+    }
+
+    pub(super) fn serve(&mut self, api: ApiKey, line: &Line) -> Option<Waiter> {
+        let waiter = self.apis.get_mut(&api)?.queue.serve(line)?;
+        self.leave_order(api, line, true);
+        Some(waiter)
+    }
+
+    fn leave_order(&mut self, api: ApiKey, line: &Line, served: bool) {
+        self.waiting.leave(&line.source, served, |callers| {
+            callers.leave(&line.caller, served, |apis| apis.leave(&api, served, |_| Some(())))
+        });
+    }
+
+    /// The next call that may go now: at which API, in which line.
+    pub(super) fn next(&mut self, now: Instant) -> Option<(ApiKey, Line)> {
+        if self.waiting.is_empty() {
+            return None;
+        }
+        self.dissolve(now);
+        if let Some(app) = &mut self.app {
+            app.bucket.settle(true, now);
+            if !app.bucket.is_ready(now) {
+                self.app_binds = true;
+                return None;
+            }
+            if self.app_binds {
+                let next = self.next_of_app(now);
+                self.app_binds = next.is_some();
+                if next.is_some() {
+                    return next;
+                }
+            }
+        }
+        self.next_of_apis(now)
+    }
+
+    /// The next call in the order of the whole app.
+    fn next_of_app(&mut self, now: Instant) -> Option<(ApiKey, Line)> {
+        let Self { waiting, apis, sources, .. } = self;
+        for (source, callers) in waiting.in_turn() {
+            if !is_source_ready(sources, source, now) {
+                continue;
+            }
+            for (caller, of_caller) in callers.in_turn() {
+                for (&api, _) in of_caller.in_turn() {
+                    let Some(page) = apis.get_mut(&api) else { continue };
+                    if page.is_ready(now) {
+                        return Some((api, Line { source: source.clone(), caller: Arc::clone(caller) }));
+                    }
+                }
+            }
+        }
+        None
+    }
+
+    /// The next call at an API that is due to be looked at.
+    fn next_of_apis(&mut self, now: Instant) -> Option<(ApiKey, Line)> {
+        while let Some(&(look, api)) = self.looks.first()
+            && look <= now
+        {
+            self.looks.pop_first();
+            let Self { apis, sources, .. } = &mut *self;
+            let Some(page) = apis.get_mut(&api) else { continue };
+            page.look = None;
+            if page.queue.is_empty() {
+                continue;
+            }
+            let again = if page.is_ready(now) {
+                if let Some(line) = page.queue.next(|source| is_source_ready(sources, source, now)) {
+                    self.look_at(api, now);
+                    return Some((api, line));
+                }
+                // Each of those who wait is held back by a ceiling of its source's own.
+                let ceilings = page.queue.sources().filter_map(|source| of_source(sources, source));
+                ceilings.map(|ceiling| ceiling.bucket.ready_at(now)).min()
+            } else {
+                page.bucket.as_ref().map(|bucket| bucket.ready_at(now))
+            };
+            self.look_at(api, again.unwrap_or(now).max(now + LEAST_SLEEP));
+        }
+        None
+    }
+
+    /// When the task has to look again; `None`: nobody waits.
+    pub(super) fn next_look(&mut self, now: Instant) -> Option<Instant> {
+        if self.waiting.is_empty() {
+            return None;
+        }
+        let app = self.app.as_ref().filter(|app| !app.bucket.is_ready(now));
+        match app {
+            Some(app) => Some(app.bucket.ready_at(now).max(now + LEAST_SLEEP)),
+            None => self.looks.first().map(|&(look, _)| look),
+        }
+    }
+
+    pub(super) fn look_at(&mut self, api: ApiKey, at: Instant) {
+        let Some(page) = self.apis.get_mut(&api).filter(|page| !page.queue.is_empty()) else { return };
+        if let Some(before) = page.look.replace(at) {
+            self.looks.remove(&(before, api));
+        }
+        self.looks.insert((at, api));
+    }
+
+    pub(super) fn look_at_all(&mut self, now: Instant) {
+        let apis: Vec<_> = self.looks.iter().map(|&(_, api)| api).collect();
+        for api in apis {
+            self.look_at(api, now);
+        }
+    }
+}
+
+/// Timers are no finer than this, so a shorter sleep would only spin.
+const LEAST_SLEEP: Duration = Duration::from_millis(1);

@@ -1,0 +1,133 @@
+//! How fast turns follow one another. Pure arithmetic, like the [`tokens`](super::tokens).
+//!
+//! Tokens alone clump: N calls that come at once leave at once, their tokens come home at once, and so it goes on for
+//! ever, N turns and then nothing for a second. A pace takes the clump apart. It gives **credit**, one for each turn,
+//! at an even rate; a call leaves when a token is at home *and* there is credit. So the pace only ever delays: the
+//! proof is the tokens' alone.
+//!
+//! - The even rate is N calls in the time that a token needs to come round: the period and how long tokens are away
+//!   until their release, on average. It is corrected a little by how many tokens lie at home: with more than a
+//!   sixty-fourth of them at home turns come faster, with fewer slower. So the tokens come home as evenly as they
+//!   leave, and hardly any lies idle.
+//! - Where the next token comes home much later than an even turn, those at home are spread over the time until then:
+//!   the gap of a clump is filled in one round.
+//! - While calls wait, credit does not gather beyond what a coarse timer misses. While nobody waits it does, up to
+//!   `burst`: so many calls may leave at once after idle time.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::tokens::Tokens;
+
+/// The pace of one ceiling.
+#[derive(Debug)]
+pub(super) struct Pace {
+    /// How many turns may be taken at once.
+    credit: f64,
+    /// Up to when credit was given.
+    at: Instant,
+    /// Turns that may be taken at once after idle time; at least 1.
+    burst: f64,
+    /// Until when there is no burst: nobody knows what an earlier process sent.
+    calm_until: Instant,
+    /// Until when there is no turn at all.
+    closed_until: Instant,
+}
+
+impl Pace {
+    /// A pace that begins now, with a burst at once where `calm_until` is past.
+    pub(super) fn new(burst: u32, calm_until: Instant, now: Instant) -> Self {
+        let burst = f64::from(burst.max(1));
+        let credit = if calm_until > now { 1.0 } else { burst };
+        Self { credit, at: now, burst, calm_until, closed_until: now }
+    }
+
+    /// From now on so many turns may be taken at once after idle time.
+    pub(super) fn set_burst(&mut self, burst: u32) {
+        self.burst = f64::from(burst.max(1));
+    }
+
+    /// No turn before `until`.
+    pub(super) fn close(&mut self, until: Instant) {
+        self.closed_until = self.closed_until.max(until);
+    }
+
+    /// Gives the credit that is due. `waiting`: whether calls wait.
+    pub(super) fn advance(&mut self, tokens: &Tokens, waiting: bool, now: Instant) {
+        let rate = rate(tokens, now);
+        let most = if waiting || self.calm_until > now { 1.0 + rate * COARSE } else { self.burst };
+        let elapsed = now.saturating_duration_since(self.at).as_secs_f64();
+        self.credit = (self.credit + rate * elapsed).min(most.max(1.0));
+        self.at = now;
+    }
+
+    /// Whether there is credit for a turn.
+    pub(super) fn is_open(&self, now: Instant) -> bool {
+        // A rounding error must not cost a turn of the timer.
+        self.credit >= 1.0 - 1e-6 && self.closed_until <= now
+    }
+
+    /// A turn was taken, whether there was credit for it or not.
+    pub(super) fn take(&mut self) {
+        self.credit = (self.credit - 1.0).max(0.0);
+    }
+
+    /// A turn that was taken came to nothing.
+    pub(super) fn give_back(&mut self) {
+        self.credit = (self.credit + 1.0).min(self.burst);
+    }
+
+    /// When there is credit for the next turn, if all goes on as it does now.
+    pub(super) fn opens_at(&self, tokens: &Tokens, now: Instant) -> Instant {
+        let missing = (1.0 - self.credit).max(0.0);
+        let wait = Duration::try_from_secs_f64(missing / rate(tokens, now)).unwrap_or(LONGEST_LOOK);
+        (now + wait.min(LONGEST_LOOK)).max(self.closed_until)
+    }
+
+    /// The earliest moment of a turn behind `ahead` others.
+    pub(super) fn turn(&self, tokens: &Tokens, ahead: usize, now: Instant) -> Instant {
+        let (ceiling, _) = tokens.first();
+        let fastest = ceiling.rate() * most_factor(f64::from(ceiling.limit.get()));
+        let missing = (ahead as f64 + 1.0 - self.credit.max(1.0) - fastest * COARSE).max(0.0);
+        let wait = Duration::try_from_secs_f64(missing / fastest).unwrap_or(LONGEST_LOOK);
+        (now + wait).max(self.closed_until)
+    }
+}
+
+/// Turns a second, above zero.
+fn rate(tokens: &Tokens, now: Instant) -> f64 {
+    let (ceiling, used) = tokens.first();
+    let limit = f64::from(ceiling.limit.get());
+    let home = (limit - f64::from(used)).max(0.0);
+    let round = ceiling.period + tokens.mean_away();
+    let even = limit / round.as_secs_f64();
+    let factor = (1.0 + 2.0 * (home / limit - IDLE_SHARE)).clamp(least_factor(limit), most_factor(limit));
+    let rate = even * factor;
+    // Until the first token is released, nothing is known of a gap.
+    let gap = tokens.next_home().map(|next| next.saturating_duration_since(now).as_secs_f64());
+    match gap {
+        Some(gap) if gap * even > GAP && home >= 1.0 => rate.min(home / gap),
+        _ => rate,
+    }
+}
+
+/// The slowest and the fastest pace, as shares of the even one. Small ceilings lose a whole token with every turn that
+/// comes late, so their pace keeps ahead of their tokens.
+fn least_factor(limit: f64) -> f64 {
+    (1.05 - limit / 1000.0).max(0.95)
+}
+
+fn most_factor(limit: f64) -> f64 {
+    // A clump's tokens must last until the next ones come home, or a gap takes its place.
+    1.02_f64.max(1.0 + 3.0 / limit)
+}
+
+/// The share of the tokens that should lie at home while calls wait.
+const IDLE_SHARE: f64 = 1.0 / 64.0;
+/// After how many even turns without a token coming home those at home are spread.
+const GAP: f64 = 5.0;
+/// Seconds that a timer may be late.
+const COARSE: f64 = 0.004;
+/// Whatever is reckoned beyond this is looked at again before.
+const LONGEST_LOOK: Duration = Duration::from_secs(24 * 3600);

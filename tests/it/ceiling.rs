@@ -1,0 +1,127 @@
+//! Ceilings under load, as the sandbox sees them: exact, used, smooth, fair, and adaptive.
+//!
+//! `transit_max` is a second here, so that a machine that is busy with other tests proves nothing wrong.
+
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Duration;
+
+use usersig_gateway::gateway;
+use usersig_gateway::gateway::admission::ApiCeiling;
+use usersig_gateway::gateway::caller::{Rule, Who};
+use usersig_gateway::gateway::policy::Rights;
+use usersig_gateway::sandbox::{Delay, Effect, Fault};
+
+use crate::load::{Caller, with_status};
+use crate::world::{Builder, World, api, sdkappid};
+
+const API: &str = "live_engine_http_srv/get_room_info";
+const LIMIT: u32 = 100;
+
+/// A plain sandbox, so that the machine's time goes to the calls, and one API with a ceiling of 100.
+fn builder(tune: impl FnOnce(&mut gateway::Settings) + 'static) -> Builder {
+    let mut builder = Builder::new().plain().workers(2).tuned(|live| {
+        live.ceiling.api.insert(api(API), ApiCeiling::per_second(LIMIT.try_into().unwrap()));
+        live.ceiling.transit_max = Duration::from_secs(1);
+        tune(live);
+    });
+    builder.sandbox.ceilings.per_api.insert(api(API), LIMIT);
+    builder
+}
+
+async fn caller(world: &World, source: &str, name: &str) -> Caller {
+    Caller::new(world.host(), source, name).await
+}
+
+/// When each call of the API arrived, in seconds after the first.
+fn arrivals(world: &World) -> Vec<f64> {
+    let calls = world.report().calls;
+    let times = calls.iter().filter(|call| call.api == Some(api(API))).map(|call| call.arrived);
+    let times: Vec<_> = times.collect();
+    times.iter().map(|at| (*at - times[0]).as_secs_f64()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn three_times_the_ceiling_arrives_as_the_ceiling() {
+    let world = builder(|_| ()).start().await;
+    // Answers take 50 ms, so a token comes round in 1.05 s.
+    let slow = Fault { before_answer: Delay::fixed(Duration::from_millis(50)), ..Fault::new(Effect::Serve) };
+    world.sandbox.control().inject(slow.for_ever()).unwrap();
+    let ended = caller(&world, "127.0.0.1", "load").await.offer(API, 3 * LIMIT, Duration::from_secs(7)).await;
+
+    let seen = world.report().seen(sdkappid(), &api(API));
+    assert!(seen.worst_second <= LIMIT as usize, "{seen:?}");
+    assert_eq!((seen.refused, with_status(&ended, 200)), (0, seen.arrived as usize));
+    assert_eq!(with_status(&ended, 200) + with_status(&ended, 429), ended.len());
+    assert!(with_status(&ended, 429) > ended.len() / 2);
+
+    // The contract's share, and smooth: from the third second of full demand until its end.
+    let arrivals: Vec<f64> = arrivals(&world).into_iter().filter(|at| (2.0..7.0).contains(at)).collect();
+    let possible = 5.0 * f64::from(LIMIT) / 1.05;
+    assert!(arrivals.len() as f64 >= 0.9 * possible, "{} of {possible}", arrivals.len());
+    for slice in 0..10 {
+        let slice = 2.0 + f64::from(slice) * 0.5..2.5 + f64::from(slice) * 0.5;
+        let held = arrivals.iter().filter(|at| slice.contains(at)).count() as f64;
+        let even = possible / 10.0;
+        assert!((0.5 * even..=1.5 * even).contains(&held), "{held} in {slice:?}, evenly it is {even}");
+    }
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_apps_ceiling_holds_over_all_of_its_apis() {
+    let other = "live_engine_http_srv/get_room_metadata";
+    let mut builder = builder(|live| live.ceiling.app_per_second = NonZeroU32::new(LIMIT));
+    builder.sandbox.ceilings.per_app = Some(LIMIT);
+    let world = builder.start().await;
+    let (one, two) = (caller(&world, "127.0.0.1", "one").await, caller(&world, "127.0.0.1", "two").await);
+    let span = Duration::from_secs(4);
+    let (one, two) = tokio::join!(one.offer(API, LIMIT, span), two.offer(other, LIMIT, span));
+
+    let all = &world.report().apps[&sdkappid()].all;
+    assert!(all.worst_second <= LIMIT as usize && all.refused == 0, "{all:?}");
+    assert!(all.arrived >= u64::from(3 * LIMIT), "{all:?}");
+    let (one, two) = (with_status(&one, 200), with_status(&two, 200));
+    assert!(one.abs_diff(two) <= 40, "{one} and {two}");
+    world.end().await;
+}
+
+fn rule(name: &str, network: &str, weight: u32) -> Arc<Rule> {
+    Arc::new(Rule {
+        name: name.parse().unwrap(),
+        who: Who { networks: vec![network.parse().unwrap()], ..Who::default() },
+        weight: weight.try_into().unwrap(),
+        max_per_second: None,
+    })
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_loud_caller_takes_nothing_from_a_quiet_one() {
+    let world = builder(|_| ()).start().await;
+    let span = Duration::from_secs(5);
+    let (loud, quiet) =
+        (caller(&world, "127.0.0.1", "loud").await, caller(&world, "127.0.0.1", "quiet").await);
+    let (loud, quiet) = tokio::join!(loud.offer(API, 4 * LIMIT, span), quiet.offer(API, 10, span));
+    assert_eq!(with_status(&quiet, 200), quiet.len());
+    assert!(with_status(&loud, 429) > loud.len() / 2);
+    assert!(world.report().seen(sdkappid(), &api(API)).worst_second <= LIMIT as usize);
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn greedy_callers_share_by_weight() {
+    let builder = builder(|live| {
+        let all = |name: &str| (name.parse().unwrap(), Rights::default());
+        live.rules.rights = [all("light"), all("heavy")].into();
+        live.callers.rules = vec![rule("light", "127.0.1.0/24", 1), rule("heavy", "127.0.2.0/24", 3)];
+    });
+    let world = builder.start().await;
+    let span = Duration::from_secs(7);
+    let (light, heavy) = (caller(&world, "127.0.1.1", "a").await, caller(&world, "127.0.2.1", "b").await);
+    let (light, heavy) = tokio::join!(light.offer(API, 2 * LIMIT, span), heavy.offer(API, 2 * LIMIT, span));
+    // Each has more than a hundred calls waiting all along.
+    let (light, heavy) = (with_status(&light, 200) as f64, with_status(&heavy, 200) as f64);
+    let share = heavy / (light + heavy);
+    assert!((0.70..=0.80).contains(&share), "heavy had {heavy}, light {light}");
+    world.end().await;
+}
