@@ -10,6 +10,12 @@ use std::process::{Command, Output};
 
 use tempfile::TempDir;
 use usersig_gateway::config::{self, Environment};
+use usersig_gateway::model::error_code::ErrorCode;
+use usersig_gateway::model::secret::SecretKey;
+use usersig_gateway::sandbox::{Effect, Fault};
+
+use crate::process::configuration;
+use crate::world::{World, sdkappid};
 
 const KEY: &str = "FAKE0123456789";
 
@@ -65,6 +71,7 @@ fn every_example_is_good() {
             text(&output.stdout),
             "app live: SDKAppID 20000001, identifier administrator, 1 key, region singapore: \
              https://adminapisgp.im.qcloud.com, https://adminapisgp.my-imcloud.com (default)\n\
+             app live: a UserSig made with its key verifies\n\
              gateway.toml is good\n"
         );
         assert_eq!(text(&output.stderr), "");
@@ -143,4 +150,79 @@ fn a_file_that_is_no_text_is_told_as_such() {
     let output = check(folder.path(), &["--config", "nowhere.toml"], &[]);
     assert_eq!(output.status.code(), Some(2));
     assert!(text(&output.stderr).starts_with("nowhere.toml: cannot be read: "), "{output:?}");
+}
+
+#[test]
+fn each_key_of_each_app_must_sign() {
+    let tables =
+        "[[app]]\nname = \"other\"\nsdkappid = 20000002\nidentifier = \"anna\"\nsecret_key_file = \"keys\"\n";
+    let minimal = fs::read_to_string(project().join("config/minimal.toml")).unwrap();
+    let folder = folder(&format!("{minimal}{tables}"));
+    fs::write(folder.path().join("keys"), "FAKEnewest\nFAKEolder\n").unwrap();
+    let output = check(folder.path(), &["--config", "gateway.toml"], &[]);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    for line in [
+        "app live: a UserSig made with its key verifies\n",
+        "app other: a UserSig made with each of its keys verifies\n",
+    ] {
+        assert!(text(&output.stdout).contains(line), "{output:?}");
+    }
+    assert!(!text(&output.stdout).contains("FAKE"), "{output:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn online_it_asks_tencent_about_each_app_and_explains_the_answer() {
+    let world = World::start().await;
+    let control = world.sandbox.control();
+    let folder = configuration(&world.sandbox, "");
+    let online = || check(folder.path(), &["--config", "gateway.toml", "--online"], &[]);
+
+    let output = online();
+    assert_eq!((output.status.code(), text(&output.stderr)), (Some(0), ""));
+    let good = "\napp live: Tencent takes its calls (ErrorCode 100302, ";
+    assert!(text(&output.stdout).contains(good), "{output:?}");
+
+    // With a token, it is in the answer and stays there.
+    let set = world
+        .call("live_config/set_callback_token", "{\"Token\":\"FAKETOKENFAKETOKEN\",\"IsTokenEnable\":true}")
+        .await;
+    assert_eq!(set.codes(), (200, 0), "{:?}", set.body);
+    let asked = world.call("live_config/get_callback_token", "{}").await;
+    assert!(text(&asked.body).contains("FAKETOKENFAKETOKEN"));
+    let output = online();
+    assert_eq!((output.status.code(), text(&output.stderr)), (Some(0), ""));
+    assert!(
+        text(&output.stdout).ends_with("app live: Tencent takes its calls (ErrorCode 0)\n"),
+        "{output:?}"
+    );
+    assert!(!text(&output.stdout).contains("FAKE"), "{output:?}");
+
+    for (effect, status, told) in [
+        (Effect::Answer(ErrorCode(60010)), 2, "app live: ErrorCode 60010, "),
+        (Effect::Answer(ErrorCode(60021)), 2, "upstream.egress_proxy"),
+        (Effect::Answer(ErrorCode(60026)), 2, "set region to the one"),
+        (Effect::Answer(ErrorCode(60007)), 1, "this says nothing about its configuration"),
+        (Effect::NotJson, 1, "gave no usable answer"),
+        (Effect::EchoUrlInHtml, 1, "a page of HTML"),
+    ] {
+        control.inject(Fault::new(effect).for_ever()).unwrap();
+        let output = online();
+        control.clear_faults();
+        assert_eq!(output.status.code(), Some(status), "{told}: {output:?}");
+        assert!(text(&output.stderr).contains(told), "{told}: {output:?}");
+        assert!(text(&output.stdout).ends_with("gateway.toml is good\n"), "{output:?}");
+        assert!(!text(&output.stderr).contains("usersig="), "{output:?}");
+    }
+
+    // A real refusal: the app's key is another one.
+    assert!(control.set_keys(sdkappid(), vec![SecretKey::new("FAKEother").unwrap()]));
+    let output = online();
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+    assert!(text(&output.stderr).contains("secret_key_file"), "{output:?}");
+
+    world.end().await;
+    let output = online();
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert!(text(&output.stderr).contains("cannot connect"), "{output:?}");
+    assert!(text(&output.stderr).contains("the call was not sent"), "{output:?}");
 }
