@@ -11,15 +11,19 @@ use http::HeaderName;
 
 use super::reader::{At, Field, Keys, List, Named, TableReader, Tables};
 use super::words::{
-    AccessShare, BodyBytes, Ceiling, Count, HeadBytes, Headroom, Mode, Repeat, Share, Timeout, Workers,
+    AccessShare, BodyBytes, CeilingText, Count, HeadBytes, Headroom, Repeat, Share, Timeout, Workers,
 };
 use crate::gateway::HttpStatus;
-use crate::gateway::admission::{ColdStart, Guarantee};
+use crate::gateway::admission::{ColdStart, Guarantee, Mode};
+use crate::gateway::caller::RuleName;
+use crate::gateway::policy::ApiPattern;
 use crate::model::app::{AppName, Identifier, SdkAppId};
 use crate::model::endpoint::Endpoint;
+use crate::model::network::Network;
 use crate::model::region::Region;
 use crate::net::client::EgressProxy;
 use crate::net::listener::ListenAddress;
+use crate::net::tls::TlsName;
 use crate::telemetry::logs;
 
 /// Declares a table: the name of each field is its key.
@@ -123,7 +127,7 @@ keys! {
         max_waiting_per_caller: Field<Count>,
         guarantee: Field<Guarantee>,
         transit_max: Field<Timeout>,
-        api: Named<Ceiling>,
+        api: Named<CeilingText>,
         redis: Option<At<Redis>>,
     }
 
@@ -145,15 +149,14 @@ keys! {
     }
 
     /// One `[[callers.rule]]`
-    #[expect(dead_code, reason = "its types are checked; the table as a whole is not supported yet")]
     Rule {
-        name: Field<String>,
-        cidr: Field<List<String>>,
-        tls_name: Field<List<String>>,
+        name: Field<RuleName>,
+        cidr: Field<List<Network>>,
+        tls_name: Field<List<TlsName>>,
         uid: Field<List<u32>>,
-        apps: Field<List<String>>,
-        allow: Field<List<String>>,
-        deny: Field<List<String>>,
+        apps: Field<List<AppName>>,
+        allow: Field<List<ApiPattern>>,
+        deny: Field<List<ApiPattern>>,
         weight: Field<NonZeroU32>,
         max_per_second: Field<u32>,
     }

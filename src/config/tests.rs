@@ -1,5 +1,6 @@
 //! What a whole configuration becomes.
 
+use std::collections::HashMap;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -9,6 +10,10 @@ use proptest::prelude::*;
 use super::*;
 use crate::gateway::HttpStatus;
 use crate::gateway::admission::{self, ApiCeiling, ColdStart, Guarantee};
+use crate::gateway::attempt::{self, Repeat};
+use crate::gateway::caller::{Rule, Who};
+use crate::gateway::policy::{ApiPattern, Rights};
+use crate::model::ceiling::Ceiling;
 use crate::model::region::Region;
 use crate::net::listener::ListenAddress;
 use crate::telemetry::logs;
@@ -82,8 +87,11 @@ fn every_key_reaches_its_setting() {
         ttl = "1m"
         renew_before = "59s"
         [ceiling]
-        mode = "off"
+        mode = "shadow"
         per_second = 11
+        app_per_second = 17
+        burst = 3
+        max_waiting_per_caller = 9
         headroom = 0.5
         share = 2
         cold_start = "wait"
@@ -95,6 +103,7 @@ fn every_key_reaches_its_setting() {
         "live_config/get_callback" = 5
         "live_config/set_callback" = "off"
         "v1/callback/set" = { limit = 6, per = "1s" }
+        "all_member_push/im_push" = [{ limit = 2, per = "1s" }, { limit = 300, per = "24h" }]
         [callers]
         header = "X-Service"
         [upstream]
@@ -102,6 +111,12 @@ fn every_key_reaches_its_setting() {
         request_timeout = "5s"
         total_timeout = "6s"
         egress_proxy = "http://proxy:3128"
+        [retry]
+        max_attempts = 4
+        budget = 0.5
+        [retry.api]
+        "live_config/get_callback" = "never"
+        "v4/openim/sendmsg" = "safe"
         [drain]
         accept_for = "0s"
         grace = "8s"
@@ -126,19 +141,25 @@ fn every_key_reaches_its_setting() {
     assert_eq!((live.record.access_share, live.record.audit), (0.01, true));
     assert_eq!((live.usersig.ttl, live.usersig.renew_before), (seconds(60), seconds(59)));
     let per_second = |number| NonZeroU32::new(number).unwrap();
+    let a_second = |number| Ceiling::per_second(per_second(number));
+    let a_day = Ceiling { limit: per_second(300), period: seconds(24 * 3600) };
     let api = [
-        ("live_config/get_callback", ApiCeiling::PerSecond(per_second(5))),
+        ("live_config/get_callback", ApiCeiling::per_second(per_second(5))),
         ("live_config/set_callback", ApiCeiling::Off),
-        ("v1/callback/set", ApiCeiling::PerSecond(per_second(6))),
+        ("v1/callback/set", ApiCeiling::per_second(per_second(6))),
+        ("all_member_push/im_push", ApiCeiling::Periods(vec![a_second(2), a_day])),
     ];
     let ceiling = admission::Settings {
-        mode: admission::Mode::Off,
+        mode: admission::Mode::Shadow,
         per_second: per_second(11),
+        app_per_second: NonZeroU32::new(17),
+        burst: NonZeroU32::new(3),
         headroom: 0.5,
         share: per_second(2),
         cold_start: ColdStart::Wait,
         max_wait: Duration::ZERO,
         max_waiting: 13,
+        max_waiting_per_caller: 9,
         guarantee: Guarantee::Dispatch,
         transit_max: seconds(1),
         api: api.into_iter().map(|(name, ceiling)| (name.parse().unwrap(), ceiling)).collect(),
@@ -149,8 +170,112 @@ fn every_key_reaches_its_setting() {
     let timeouts = [upstream.connect_timeout, upstream.request_timeout, upstream.total_timeout];
     assert_eq!(timeouts, [seconds(4), seconds(5), seconds(6)]);
     assert_eq!(upstream.egress_proxy.as_ref().unwrap().uri().host(), Some("proxy"));
+    let api = [("live_config/get_callback", Repeat::Never), ("openim/sendmsg", Repeat::Safe)];
+    let retry = attempt::Settings {
+        max_attempts: per_second(4),
+        budget: 0.5,
+        api: api.into_iter().map(|(name, repeat)| (name.parse().unwrap(), repeat)).collect(),
+    };
+    assert_eq!(live.retry, retry);
     assert_eq!((boot.drain.accept_for, boot.drain.grace), (Duration::ZERO, seconds(8)));
     assert_eq!(live.answers.http_status, HttpStatus::Always200);
+}
+
+#[test]
+fn every_key_of_a_rule_reaches_its_setting() {
+    let text = format!(
+        r#"{APP}
+        [[callers.rule]]
+        name = "gifts"
+        cidr = ["10.2.0.0/16", "2001:db8::1"]
+        tls_name = ["Gifts.example", "spiffe://example/gifts"]
+        apps = ["live"]
+        allow = ["live_engine_http_srv/*gift*", "live_config/get_callback_token"]
+        deny = ["v1/*/*"]
+        weight = 2
+        max_per_second = 50
+        [[callers.rule]]
+        name = "local"
+        uid = [0, 1000]
+        deny = []
+        max_per_second = 0
+        "#
+    );
+    let live = parsed(&text, &[]).unwrap().settings.live;
+    let number = |number| NonZeroU32::new(number).unwrap();
+    let gifts = Rule {
+        name: "gifts".parse().unwrap(),
+        who: Who {
+            networks: vec!["10.2.0.0/16".parse().unwrap(), "2001:db8::1/128".parse().unwrap()],
+            tls_names: vec!["gifts.example".parse().unwrap(), "spiffe://example/gifts".parse().unwrap()],
+            uids: Vec::new(),
+        },
+        weight: number(2),
+        max_per_second: Some(number(50)),
+    };
+    let local = Rule {
+        name: "local".parse().unwrap(),
+        who: Who { uids: vec![0, 1000], ..Who::default() },
+        weight: number(1),
+        max_per_second: None,
+    };
+    assert_eq!(live.callers.rules.iter().map(|rule| &**rule).collect::<Vec<_>>(), [&gifts, &local]);
+    let pattern = |text: &str| text.parse::<ApiPattern>().unwrap();
+    let rights = Rights {
+        apps: vec!["live".parse().unwrap()],
+        allow: Some(vec![pattern("live_engine_http_srv/*gift*"), pattern("live_config/get_callback_token")]),
+        deny: vec![pattern("v1/*/*")],
+    };
+    let rights = HashMap::from([(gifts.name, rights), (local.name, Rights::default())]);
+    assert_eq!(live.rules.rights, rights);
+}
+
+#[test]
+fn a_rule_that_matches_nobody_or_nothing_is_a_warning() {
+    let rule = |text: &str| format!("[[callers.rule]]\nname = 'gifts'\n{text}");
+    let told = |text: &str| {
+        let warnings = warnings(text);
+        warnings.into_iter().map(|told| told.split_once(": ").unwrap().1.to_owned()).collect::<Vec<_>>()
+    };
+    for (text, warning) in [
+        (
+            "uid = [0]",
+            "uid: the rule matches nobody: only a Unix socket tells the user, and listen.gateway is none",
+        ),
+        (
+            "tls_name = ['a.example']",
+            "tls_name: the rule matches nobody: listen.tls.client_ca_file is not set",
+        ),
+        (
+            "cidr = ['::1']\nallow = ['live_config/get_calback']",
+            "allow[0]: the catalogue knows no API like live_config/get_calback, did you mean live_config/get_callback?",
+        ),
+        (
+            "cidr = ['::1']\nallow = ['*']\ndeny = ['live_confg/*']",
+            "deny[0]: the catalogue knows no API like live_confg/*, did you mean live_config/…?",
+        ),
+        (
+            "cidr = ['::1']\nallow = ['*/fly_to_the_moon']",
+            "allow[0]: the catalogue knows no API like */fly_to_the_moon",
+        ),
+    ] {
+        assert_eq!(told(&rule(text)), [format!("callers.rule[0].{warning}")], "{text}");
+    }
+    for text in [
+        "cidr = ['::1']\nallow = ['*', 'v1/*/*', 'live_*/*', 'room_config/get_callback_token']",
+        "cidr = ['0.0.0.0/0']",
+    ] {
+        assert_eq!(told(&rule(text)), Vec::<String>::new(), "{text}");
+    }
+    let on_socket = |text: &str| told(&format!("listen.gateway = 'unix:run/x'\n{}", rule(text)));
+    assert_eq!(on_socket("uid = [0]"), Vec::<String>::new());
+    assert_eq!(
+        on_socket("cidr = ['::1']"),
+        [
+            "callers.rule[0].cidr: the rule matches nobody: what comes through the Unix socket at listen.gateway has \
+          no address"
+        ]
+    );
 }
 
 #[test]
@@ -165,11 +290,6 @@ fn what_asks_for_nothing_is_taken_though_the_feature_is_missing() {
         burst = 0
         max_waiting = 512
         max_waiting_per_caller = 512
-        [retry]
-        max_attempts = 1
-        budget = 0.1
-        [retry.api]
-        "live_config/get_callback" = "never"
         "#,
     );
     assert_eq!(settings.live.ceiling.max_waiting, 512);
@@ -233,6 +353,14 @@ fn what_is_allowed_and_probably_not_meant_is_a_warning() {
             "ceiling.api.'live_config/get_callbak' = 5",
             "1: ceiling.api.\"live_config/get_callbak\": the catalogue does not know this API, did you mean \
              live_config/get_callback?",
+        ),
+        (
+            "ceiling.api.'live_config/get_callback' = [{ limit = 5, per = '1s' }, { limit = 300, per = '1m' }]",
+            "1: ceiling.api.\"live_config/get_callback\": 300 in \"1m\" never holds anything back beside 5 in \"1s\"",
+        ),
+        (
+            "retry.api.'live_config/no_such_api_at_all' = 'never'",
+            "1: retry.api.\"live_config/no_such_api_at_all\": the catalogue does not know this API",
         ),
     ] {
         let [found] = &warnings(text)[..] else { panic!("{text}: {:?}", warnings(text)) };
@@ -364,17 +492,19 @@ fn certificates_are_read_and_tried() {
 }
 
 #[test]
-fn client_certificates_close_the_open_door() {
+fn client_certificates_or_rules_close_the_open_door() {
     let (_folder, file) = certificates();
     let environment = Environment::from_iter([("LIVE_KEY", "FAKE")]);
-    let doors = |client_ca: &str| {
+    let doors = |client_ca: &str, more: &str| {
         let tls = format!("listen.tls = {{ cert_file = 'server.pem', key_file = 'server.key'{client_ca} }}");
-        let text = format!("listen.gateway = '0.0.0.0:8443'\n{tls}{APP}");
+        let text = format!("listen.gateway = '0.0.0.0:8443'\n{tls}{APP}{more}");
         let warnings = parse(&text, &file, &environment).unwrap().warnings;
         warnings.iter().filter(|warning| warning.key == "listen.gateway").count()
     };
-    assert_eq!(doors(""), 1);
-    assert_eq!(doors(", client_ca_file = 'ca.pem'"), 0);
+    assert_eq!(doors("", ""), 1);
+    assert_eq!(doors("", "[callers]\nrule = []"), 1);
+    assert_eq!(doors(", client_ca_file = 'ca.pem'", ""), 0);
+    assert_eq!(doors("", "[[callers.rule]]\nname = 'gifts'\ncidr = ['10.0.0.0/8']"), 0);
 }
 
 #[test]

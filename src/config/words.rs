@@ -1,6 +1,7 @@
 //! Single values: how each word of the file becomes a checked type, and what is wanted where it does not.
 
 use std::num::NonZeroU32;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -9,13 +10,18 @@ use http::HeaderName;
 use super::document::Value;
 use super::reader::Scalar;
 use crate::gateway::HttpStatus;
-use crate::gateway::admission::{ColdStart, Guarantee};
+use crate::gateway::admission::{ColdStart, Guarantee, Mode};
+use crate::gateway::caller::RuleName;
+use crate::gateway::policy::{ApiPattern, BadApiPattern};
 use crate::model::app::{AppName, Identifier, SdkAppId};
+use crate::model::ceiling::Ceiling;
 use crate::model::endpoint::{BadEndpoint, Endpoint};
+use crate::model::network::{BadNetwork, Network};
 use crate::model::region::Region;
 use crate::model::{duration, size};
 use crate::net::client::EgressProxy;
 use crate::net::listener::ListenAddress;
+use crate::net::tls::TlsName;
 use crate::telemetry::logs::{Format, Level};
 
 /// A count that has a bound to keep: 1 to 1,000,000.
@@ -50,14 +56,6 @@ pub(super) struct Headroom(pub(super) f64);
 #[derive(Debug, Clone, Copy)]
 pub(super) struct AccessShare(pub(super) f64);
 
-/// How a ceiling is treated, with the way that this version does not know.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Mode {
-    Enforce,
-    Shadow,
-    Off,
-}
-
 /// How often a call is repeated, API by API.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Repeat {
@@ -65,12 +63,12 @@ pub(super) enum Repeat {
     Safe,
 }
 
-/// A ceiling as one writes it.
+/// An API's ceiling as one writes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Ceiling {
+pub(super) enum CeilingText {
     Off,
-    /// So many calls in each of these periods.
-    Windows(Vec<(NonZeroU32, Duration)>),
+    /// All of these at once; 1 to 4.
+    Periods(Vec<Ceiling>),
 }
 
 // === Texts ===
@@ -138,6 +136,48 @@ impl Scalar for Option<EgressProxy> {
 impl Scalar for HeaderName {
     fn read(value: &Value) -> Result<Self, String> {
         parsed(value, "the name of an HTTP header, such as \"x-caller\"")
+    }
+}
+
+impl Scalar for RuleName {
+    fn read(value: &Value) -> Result<Self, String> {
+        parsed(value, "a name of 1 to 64 visible ASCII characters")
+    }
+}
+
+impl Scalar for Network {
+    fn read(value: &Value) -> Result<Self, String> {
+        let text = value.as_text().unwrap_or_default();
+        text.parse().map_err(|error| match error {
+            BadNetwork::Form => {
+                "ADDRESS/LENGTH, such as \"10.2.0.0/16\" or \"fd00::/8\", or a single address".into()
+            }
+            BadNetwork::BitsBehind(network) => {
+                format!("\"{network}\", which is the network around this address, or a greater length")
+            }
+        })
+    }
+}
+
+impl Scalar for TlsName {
+    fn read(value: &Value) -> Result<Self, String> {
+        let wanted =
+            "a whole DNS name such as \"gifts.example\", or a URI such as \"spiffe://example/gifts\"";
+        parsed(value, wanted)
+    }
+}
+
+impl Scalar for ApiPattern {
+    fn read(value: &Value) -> Result<Self, String> {
+        let text = value.as_text().unwrap_or_default();
+        text.parse().map_err(|error| match error {
+            BadApiPattern::Form => "service/command, or v1/service/command for the old Call family, each of \
+                 A-Z a-z 0-9 _ - and * for any characters; or \"*\" for every API"
+                .into(),
+            BadApiPattern::NoService(family) => {
+                format!("a service before the slash; the whole family is \"{family}/*/*\"")
+            }
+        })
     }
 }
 
@@ -263,27 +303,33 @@ impl Scalar for AccessShare {
     }
 }
 
-impl Scalar for Ceiling {
+impl Scalar for CeilingText {
     fn read(value: &Value) -> Result<Self, String> {
-        let wanted =
-            "calls a second (at least 1), \"off\", { limit = N, per = \"1s\" } or a list of such tables";
-        let windows = match value {
-            Value::List(nodes) if !nodes.is_empty() => nodes.iter().map(|node| window(&node.value)).collect(),
-            Value::Table(_) => window(value).map(|window| vec![window]),
+        let wanted = "calls a second (at least 1), \"off\", { limit = N, per = \"1s\" } with a period of \"10ms\" to \
+                      \"31d\", or a list of up to 4 such tables";
+        let ceilings = match value {
+            Value::List(nodes) if (1..=MOST_PERIODS).contains(&nodes.len()) => {
+                nodes.iter().map(|node| period(&node.value)).collect()
+            }
+            Value::Table(_) => period(value).map(|ceiling| vec![ceiling]),
             _ if value.as_text() == Some("off") => return Ok(Self::Off),
-            _ => NonZeroU32::read(value).ok().map(|limit| vec![(limit, Duration::from_secs(1))]),
+            _ => NonZeroU32::read(value).ok().map(|limit| vec![Ceiling::per_second(limit)]),
         };
-        windows.map(Self::Windows).ok_or_else(|| wanted.into())
+        ceilings.map(Self::Periods).ok_or_else(|| wanted.into())
     }
 }
 
 /// `{ limit = N, per = "1s" }`.
-fn window(value: &Value) -> Option<(NonZeroU32, Duration)> {
+fn period(value: &Value) -> Option<Ceiling> {
     let Value::Table(table) = value else { return None };
     let limit = NonZeroU32::read(&table.get("limit")?.value).ok()?;
-    let Timeout(per) = Timeout::read(&table.get("per")?.value).ok()?;
-    (table.len() == 2).then_some((limit, per))
+    let period = Duration::read(&table.get("per")?.value).ok()?;
+    (table.len() == 2 && PERIODS.contains(&period)).then_some(Ceiling { limit, period })
 }
+
+const MOST_PERIODS: usize = 4;
+/// Timers make nothing of shorter ones, and no page of Tencent's knows longer ones.
+const PERIODS: RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_secs(31 * 24 * 3600);
 
 // === Durations and sizes ===
 

@@ -45,16 +45,16 @@ pub(super) fn resolve(written: &Field<Tables<file::App>>, boot: &Boot, context: 
     apps
 }
 
-/// Tells every value that an earlier app has already.
-fn refuse_twins<T: PartialEq>(
-    apps: &[At<file::App>],
-    field: impl Fn(&file::App) -> Option<&At<T>>,
+/// Tells every value that an earlier table has already.
+pub(super) fn refuse_twins<K, T: PartialEq>(
+    tables: &[At<K>],
+    field: impl Fn(&K) -> Option<&At<T>>,
     relation: &str,
     findings: &mut Findings,
 ) {
-    for (index, app) in apps.iter().enumerate() {
-        let Some(mine) = field(&app.value) else { continue };
-        let mut earlier = apps[..index].iter().filter_map(|app| field(&app.value));
+    for (index, table) in tables.iter().enumerate() {
+        let Some(mine) = field(&table.value) else { continue };
+        let mut earlier = tables[..index].iter().filter_map(|table| field(&table.value));
         if let Some(first) = earlier.find(|first| first.value == mine.value) {
             findings.problem(&mine.spot, Fault::Remark(format!("{relation} {}", first.spot)));
         }

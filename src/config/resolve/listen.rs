@@ -14,7 +14,7 @@ use crate::net::listener::ListenAddress;
 use crate::net::tls::ServerTls;
 
 /// The listeners; everything else of `Boot` has its default.
-pub(super) fn resolve(listen: &Listen, context: &mut Context<'_>) -> Boot {
+pub(super) fn resolve(listen: &Listen, has_rules: bool, context: &mut Context<'_>) -> Boot {
     let default = Boot::default();
     let boot = Boot {
         gateway: context.address(&listen.gateway, default.gateway),
@@ -26,7 +26,7 @@ pub(super) fn resolve(listen: &Listen, context: &mut Context<'_>) -> Boot {
         ..default
     };
     refuse_one_address_for_both(listen, &boot, context);
-    warn_of_open_doors(listen, &boot, context);
+    warn_of_open_doors(listen, has_rules, &boot, context);
     boot
 }
 
@@ -75,14 +75,15 @@ fn refuse_one_address_for_both(listen: &Listen, boot: &Boot, context: &mut Conte
     context.findings.problem(&at.spot, Fault::found(format!("\"{}\"", at.value), wanted));
 }
 
-fn warn_of_open_doors(listen: &Listen, boot: &Boot, context: &mut Context<'_>) {
+fn warn_of_open_doors(listen: &Listen, has_rules: bool, boot: &Boot, context: &mut Context<'_>) {
     let clients_show_certificates = boot.tls.as_ref().is_some_and(|tls| tls.client_roots.is_some());
     if let Some(at) = beyond_loopback(&listen.gateway)
+        && !has_rules
         && !clients_show_certificates
     {
         let text = format!(
-            "whoever reaches {} can call every app, since this version has no rules for callers: \
-             keep it on loopback, ask for client certificates, or let only your services reach it",
+            "whoever reaches {} can call every app: write rules for callers ([[callers.rule]]), \
+             ask for client certificates (listen.tls.client_ca_file), or keep it on loopback",
             at.value
         );
         context.findings.warning(&at.spot, text);

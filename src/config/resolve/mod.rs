@@ -4,9 +4,12 @@
 //! problem: a value that is wrong is replaced by its default, so that the rest can still be judged, and the settings
 //! that come out are dropped when there is any problem.
 
+mod apis;
 mod apps;
+mod callers;
 mod ceiling;
 mod listen;
+mod retry;
 mod unsupported;
 
 use std::path::{Path, PathBuf};
@@ -20,7 +23,7 @@ use super::reader::{At, Field};
 use super::settings::{Boot, DrainSettings, Settings};
 use super::words::Timeout;
 use super::{Environment, disk};
-use crate::gateway::{self, AnswersSettings, RecordSettings, caller, credentials, forward};
+use crate::gateway::{self, AnswersSettings, RecordSettings, credentials, forward};
 use crate::model::duration;
 use crate::telemetry::logs;
 
@@ -42,13 +45,16 @@ pub(super) fn resolve(
     unsupported::report(file, findings);
     let mut context = Context { folder, environment, findings };
     let boot = boot(file, &mut context);
+    let (callers, rules) = callers::resolve(file, &boot, context.findings);
     let default = RecordSettings::default();
     let live = gateway::Settings {
         apps: apps::resolve(&file.app, &boot, &mut context),
-        callers: caller::Settings { header: file.callers.header.or(caller::Settings::default().header) },
+        callers,
+        rules,
         ceiling: ceiling::resolve(&file.ceiling, context.findings),
         usersig: usersig(&file.usersig, context.findings),
         upstream: upstream(&file.upstream, context.findings),
+        retry: retry::resolve(&file.retry, context.findings),
         answers: AnswersSettings { http_status: file.answers.http_status.or_default() },
         record: RecordSettings {
             access_share: file.log.access.given().map_or(default.access_share, |at| at.value.0),
@@ -68,7 +74,7 @@ fn boot(file: &File, context: &mut Context<'_>) -> Boot {
             accept_for: file.drain.accept_for.or(default.accept_for),
             grace: file.drain.grace.or(default.grace),
         },
-        ..listen::resolve(&file.listen, context)
+        ..listen::resolve(&file.listen, callers::has_rules(&file.callers), context)
     }
 }
 
