@@ -9,7 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use http::HeaderValue;
 use sha2::{Digest, Sha256};
 
-use super::{AppStatus, ReadinessState, Status};
+use super::{AppStatus, ReadinessState, Status, TrippedApp};
 use crate::telemetry::metrics::CeilingReading;
 
 const STYLE: &str = "\
@@ -103,6 +103,15 @@ fn apps(f: &mut fmt::Formatter<'_>, apps: &[AppStatus]) -> fmt::Result {
             Some(expires) => writeln!(f, "<td>{}</tr>", Date(expires))?,
             None => f.write_str("<td class=\"bad\">not signed yet</tr>\n")?,
         }
+        if let Some(TrippedApp { diagnosis, error_code, probe_in_seconds, .. }) = &app.tripped {
+            writeln!(
+                f,
+                "<tr><td><td colspan=\"4\" class=\"bad\">Stopped, since Tencent answers {error_code}: {}. \
+                 Next probe in {}.</tr>",
+                Escaped(diagnosis),
+                Span(*probe_in_seconds)
+            )?;
+        }
     }
     f.write_str("</table>\n")
 }
@@ -186,6 +195,12 @@ mod tests {
                 region: Some("singapore".to_owned()),
                 endpoints: vec!["https://a.example".to_owned(), "https://b.example".to_owned()],
                 usersig_expires_at: Some(1_700_086_400),
+                tripped: Some(TrippedApp {
+                    reason: "wrong_region".to_owned(),
+                    diagnosis: "set region".to_owned(),
+                    error_code: 60026,
+                    probe_in_seconds: 62,
+                }),
             }],
             ceilings: vec![CeilingReading {
                 app: "live".to_owned(),
@@ -194,6 +209,7 @@ mod tests {
                 used: 12,
                 waiting: 3,
                 unproven: 0,
+                shadowed: 0,
             }],
         }
     }
@@ -206,6 +222,7 @@ mod tests {
             "Ready.",
             "<td>live<td>1400000001<td>singapore<td>https://a.example<br>https://b.example<br>",
             "<td>Wed, 15 Nov 2023 22:13:20 GMT</tr>",
+            "class=\"bad\">Stopped, since Tencent answers 60026: set region. Next probe in 1 min 2 s.</tr>",
             "<td class=\"number\">190.5<td class=\"number\">12<td class=\"number\">3</tr>",
             "<a href=\"/metrics\">/metrics</a>",
         ] {
@@ -225,12 +242,18 @@ mod tests {
             region: Some(hostile.clone()),
             endpoints: vec![hostile.clone()],
             usersig_expires_at: None,
+            tripped: Some(TrippedApp {
+                reason: hostile.clone(),
+                diagnosis: hostile.clone(),
+                error_code: 1,
+                probe_in_seconds: 1,
+            }),
         };
         status.ceilings[0].app.clone_from(&hostile);
         status.ceilings[0].api = hostile;
         let page = render(&status, &["/<script>"]);
         assert!(!page.contains("<script"), "{page}");
-        assert_eq!(page.matches("&lt;script&gt;&#39;&quot;&amp;").count(), 7);
+        assert_eq!(page.matches("&lt;script&gt;&#39;&quot;&amp;").count(), 8);
         assert!(page.contains("not signed yet") && page.contains("Not ready:"));
     }
 

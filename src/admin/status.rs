@@ -35,4 +35,19 @@ pub struct AppStatus {
     pub endpoints: Vec<String>,
     /// Until when its UserSig is valid, in Unix seconds; `None` before one was signed.
     pub usersig_expires_at: Option<u64>,
+    /// Why its calls are refused at once, if they are.
+    pub tripped: Option<TrippedApp>,
+}
+
+/// Why an app's calls are refused at once.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct TrippedApp {
+    /// In one word, as metrics have it.
+    pub reason: String,
+    /// What is to be changed.
+    pub diagnosis: String,
+    /// What Tencent answers.
+    pub error_code: i64,
+    /// When the next call is sent to see whether that is still so, in seconds from now.
+    pub probe_in_seconds: u64,
 }

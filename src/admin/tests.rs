@@ -26,6 +26,12 @@ fn state() -> State {
             region: None,
             endpoints: vec!["https://127.0.0.1:18443".to_owned()],
             usersig_expires_at: Some(1_700_086_400),
+            tripped: Some(TrippedApp {
+                reason: "wrong_region".to_owned(),
+                diagnosis: "set region".to_owned(),
+                error_code: 60026,
+                probe_in_seconds: 3,
+            }),
         }],
         ceilings: Vec::new(),
     };
@@ -82,6 +88,12 @@ async fn status_json_tells_the_facts() {
             "region": null,
             "endpoints": ["https://127.0.0.1:18443"],
             "usersig_expires_at": 1_700_086_400,
+            "tripped": {
+                "reason": "wrong_region",
+                "diagnosis": "set region",
+                "error_code": 60026,
+                "probe_in_seconds": 3,
+            },
         }],
         "ceilings": [],
     });

@@ -5,6 +5,7 @@
 //! once calls are taken. [`App::drain`] ends it in the order in which nothing is lost: no longer ready, no longer
 //! accepting, finished, gone.
 
+mod control;
 mod credential_log;
 mod status;
 mod worker;
@@ -15,21 +16,25 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use tokio::runtime::Runtime;
+use tokio::runtime::Handle;
 use tokio::time::Instant;
 
 use crate::admin::{self, Readiness};
 use crate::clock::WallClock;
 use crate::config::settings::{DrainSettings, Settings};
+use crate::gateway::RecordSettings;
 use crate::gateway::admission::{Admission, Reading};
+use crate::gateway::attempt::Budgets;
 use crate::gateway::credentials::{Credentials, KeySigner, Parts};
-use crate::gateway::pipeline::{InFlight, Shared};
+use crate::gateway::pipeline::{Gateway, InFlight, Shared};
 use crate::gateway::target::Apis;
+use crate::gateway::trip::Trips;
 use crate::net::listener::{Bound, BoundSocket, ListenAddress, Share};
 use crate::net::stop::{Phase, Stopper};
 use crate::net::tls::ServerTlsError;
 use crate::telemetry::events::ListenerBound;
 use crate::telemetry::metrics::{CeilingReading, Listener, Metrics};
+use control::Control;
 use credential_log::CredentialLog;
 
 /// A running gateway.
@@ -42,8 +47,9 @@ pub struct App {
     readiness: Readiness,
     stopper: Stopper,
     workers: Vec<std::thread::JoinHandle<()>>,
-    /// For everything that is not on a call's way. It outlives the workers.
-    control: Option<Runtime>,
+    /// Outlives the workers.
+    #[expect(dead_code, reason = "held until the gateway ends: dropping it ends what runs there")]
+    control: Control,
 }
 
 /// Why the gateway cannot start.
@@ -76,50 +82,53 @@ impl App {
         let Settings { boot, live } = settings;
         let workers =
             boot.workers.or_else(|| std::thread::available_parallelism().ok()).map_or(1, NonZeroUsize::get);
+        // Reading files would block a worker, and may no longer be possible then.
+        crate::net::tls::read_platform_roots();
         let tls = boot.tls.as_ref().map(crate::net::tls::ServerTls::config).transpose()?;
         let gateway = listen(Listener::Gateway, &boot.gateway, workers)?;
         let admin = listen(Listener::Admin, &boot.admin, 1)?;
         let (gateway_address, admin_address) = (gateway.address().clone(), admin.address().clone());
 
-        let control = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
-            .thread_name("control")
-            .enable_all()
-            .build()?;
+        let control = Control::start()?;
         let metrics = Metrics::new(env!("CARGO_PKG_VERSION"));
-        let shared = share(live, boot.limits, boot.max_in_flight, &control, &metrics, Arc::clone(clock));
+        let shared =
+            share(live, boot.limits, boot.max_in_flight, control.handle(), &metrics, Arc::clone(clock));
         let readiness = Readiness::new();
         let stopper = Stopper::new();
 
         let status = status::teller(&shared, &readiness, &**clock);
         let state = admin::State { metrics: Arc::clone(&metrics), readiness: readiness.clone(), status };
-        let admin = admin_listener(admin, &control)?;
-        control.spawn(admin::serve(admin, state, stopper.signal()));
-        control.spawn(Arc::clone(&shared.credentials).renew());
+        let admin = admin_listener(admin, control.handle())?;
+        control.handle().spawn(admin::serve(admin, state, stopper.signal()));
+        control.handle().spawn(Arc::clone(&shared.credentials).renew());
+        let house = Arc::clone(&shared);
+        control.handle().spawn(async move { house.admission.keep_house().await });
         // Calls are taken from the first moment on, so readiness is known before the first probe asks.
-        control.spawn(status::watch(Arc::clone(&shared), readiness.clone()));
+        control.handle().spawn(status::watch(Arc::clone(&shared), readiness.clone()));
 
         let (connections, parts) = Share::among(gateway.into_sockets(), workers, boot.max_connections);
-        let threads = parts.into_iter().enumerate().map(|(index, part)| {
-            let worker = worker::Worker {
-                shared: Arc::clone(&shared),
-                tls: tls.clone().map(Into::into),
-                stop: stopper.signal(),
-                max_connections: boot.max_connections,
-            };
-            std::thread::Builder::new().name(format!("worker-{index}")).spawn(move || worker.run(part))
-        });
-        let workers = threads.collect::<io::Result<Vec<_>>>()?;
-        Ok(Self {
+        // Whole from here on, so that dropping it ends what was started when not everything can be.
+        let mut app = Self {
             gateway: gateway_address,
             admin: admin_address,
             shared,
             connections,
             readiness,
             stopper,
-            workers,
-            control: Some(control),
-        })
+            workers: Vec::new(),
+            control,
+        };
+        for (index, part) in parts.into_iter().enumerate() {
+            let worker = worker::Worker {
+                shared: Arc::clone(&app.shared),
+                tls: tls.clone().map(Into::into),
+                stop: app.stopper.signal(),
+                max_connections: boot.max_connections,
+            };
+            let thread = std::thread::Builder::new().name(format!("worker-{index}"));
+            app.workers.push(thread.spawn(move || worker.run(part))?);
+        }
+        Ok(app)
     }
 
     /// Where calls are taken, with the port that was taken where 0 was asked for.
@@ -159,15 +168,26 @@ impl App {
     }
 }
 
+/// A gateway without listeners, for calls from within the process: they go the way of all calls, and nothing of them
+/// is logged. Its calls must be made on a [`LocalSet`](tokio::task::LocalSet) of the runtime on which this is called.
+#[must_use]
+pub fn without_listeners(settings: Settings, clock: &Arc<dyn WallClock>) -> Gateway {
+    let Settings { boot, mut live } = settings;
+    live.record = RecordSettings { access_share: 0.0, audit: false };
+    // They are for callers from outside.
+    live.callers.rules.clear();
+    let metrics = Metrics::new(env!("CARGO_PKG_VERSION"));
+    let shared =
+        share(live, boot.limits, boot.max_in_flight, &Handle::current(), &metrics, Arc::clone(clock));
+    Gateway::new(shared)
+}
+
 impl Drop for App {
     fn drop(&mut self) {
         self.stopper.advance(Phase::Killed);
         for worker in self.workers.drain(..) {
             // A worker that panicked has said so in the log already.
             _ = worker.join();
-        }
-        if let Some(control) = self.control.take() {
-            control.shutdown_background();
         }
     }
 }
@@ -180,7 +200,7 @@ fn listen(listener: Listener, address: &ListenAddress, workers: usize) -> Result
     Ok(bound)
 }
 
-fn admin_listener(bound: Bound, control: &Runtime) -> io::Result<admin::Listener> {
+fn admin_listener(bound: Bound, control: &Handle) -> io::Result<admin::Listener> {
     let _on = control.enter();
     match bound.into_sockets().pop() {
         Some(BoundSocket::Tcp(socket)) => Ok(tokio::net::TcpListener::from_std(socket)?.into()),
@@ -193,7 +213,7 @@ fn share(
     live: crate::gateway::Settings,
     limits: crate::gateway::Limits,
     max_in_flight: usize,
-    control: &Runtime,
+    control: &Handle,
     metrics: &Arc<Metrics>,
     clock: Arc<dyn WallClock>,
 ) -> Arc<Shared> {
@@ -204,10 +224,14 @@ fn share(
         jitter: Arc::new(fastrand::f64),
     };
     let apis = Apis::new();
-    apis.know(live.ceiling.api.keys());
+    let named = live.ceiling.api.keys().chain(live.retry.api.keys());
+    apis.know(named.chain(live.rules.named_apis()));
+    metrics.know_callers(live.callers.rules.iter().map(|rule| rule.name.as_str()));
     let shared = Arc::new(Shared {
         credentials: Arc::new(Credentials::new(live.usersig, &live.apps, parts)),
-        admission: Admission::new(control.handle().clone(), Instant::now()),
+        trips: Trips::new(&live.apps, Arc::clone(metrics)),
+        budgets: Budgets::default(),
+        admission: Admission::new(live.ceiling.clone(), control.clone(), Instant::now()),
         live: ArcSwap::from_pointee(live),
         apis,
         metrics: Arc::clone(metrics),
@@ -230,6 +254,7 @@ fn ceiling_reading(reading: &Reading) -> CeilingReading {
         used: reading.used.into(),
         waiting: reading.waiting as u64,
         unproven: reading.unproven,
+        shadowed: reading.shadowed,
     }
 }
 

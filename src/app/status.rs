@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::ceiling_reading;
-use crate::admin::{AppStatus, Readiness, Status};
+use crate::admin::{AppStatus, Readiness, Status, TrippedApp};
 use crate::clock::WallClock;
 use crate::gateway::pipeline::Shared;
 use crate::gateway::target::App;
@@ -34,6 +34,12 @@ fn app_status(app: &App, shared: &Shared) -> AppStatus {
         region: app.region.map(|region| region.to_string()),
         endpoints: app.endpoints.v4.iter().map(ToString::to_string).collect(),
         usersig_expires_at: shared.credentials.current(app).map(|usersig| usersig.expires_at()),
+        tripped: shared.trips.reading(app).map(|trip| TrippedApp {
+            reason: trip.cause.diagnosis.reason().to_owned(),
+            diagnosis: trip.cause.diagnosis.to_string(),
+            error_code: trip.cause.code.0,
+            probe_in_seconds: trip.probe_in.as_secs() + u64::from(trip.probe_in.subsec_nanos() > 0),
+        }),
     }
 }
 

@@ -17,6 +17,7 @@ pub mod record;
 pub mod rejection;
 pub mod reply;
 pub mod target;
+pub mod trip;
 
 use std::time::Duration;
 
@@ -27,12 +28,16 @@ pub struct Settings {
     pub apps: target::Apps,
     /// How callers are told apart.
     pub callers: caller::Settings,
+    /// What the callers under each rule may call.
+    pub rules: policy::Settings,
     /// Ceilings and waiting.
     pub ceiling: admission::Settings,
     /// Signing ahead of need.
     pub usersig: credentials::Settings,
     /// How calls reach Tencent.
     pub upstream: forward::Settings,
+    /// How calls are repeated.
+    pub retry: attempt::Settings,
     /// How answers look.
     pub answers: AnswersSettings,
     /// What is logged of each call.
@@ -46,9 +51,11 @@ impl Settings {
         Self {
             apps,
             callers: caller::Settings::default(),
+            rules: policy::Settings::default(),
             ceiling: admission::Settings::default(),
             usersig: credentials::Settings::default(),
             upstream: forward::Settings::default(),
+            retry: attempt::Settings::default(),
             answers: AnswersSettings::default(),
             record: RecordSettings::default(),
         }

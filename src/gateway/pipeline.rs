@@ -1,6 +1,5 @@
 //! The way of one call, a line a step; and around it what happens whatever the call becomes: a record and a reply.
 
-use std::cell::Cell;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
@@ -18,6 +17,7 @@ use serde::de::IgnoredAny;
 use tokio::time::Instant;
 
 use super::admission::Admission;
+use super::attempt::{Budgets, Tie};
 use super::caller::{self, Caller};
 use super::credentials::Credentials;
 use super::forward::Call;
@@ -25,10 +25,12 @@ use super::record::Record;
 use super::rejection::{BadBody, Rejection};
 use super::reply::{self, Aside, Content, Relayed, ReplyBody};
 use super::target::{self, Apis};
+use super::trip::Trips;
 use super::{Limits, Settings, attempt, policy};
 use crate::net::body::{self, ReadError};
 use crate::net::client::Client;
 use crate::net::listener::Peer;
+use crate::net::remote::Remote;
 use crate::telemetry::metrics::Metrics;
 
 /// What all workers share.
@@ -42,6 +44,10 @@ pub struct Shared {
     pub admission: Admission,
     /// The UserSigs.
     pub credentials: Arc<Credentials>,
+    /// Which apps are tripped.
+    pub trips: Trips,
+    /// How many retries may be made.
+    pub budgets: Budgets,
     /// What is counted.
     pub metrics: Arc<Metrics>,
     /// Bounds on what a caller can send.
@@ -71,7 +77,7 @@ impl Gateway {
     pub fn handle<B>(
         &self,
         request: Request<B>,
-        peer: Peer,
+        remote: Remote,
     ) -> impl Future<Output = Response<ReplyBody>> + use<B>
     where
         B: Body + 'static,
@@ -79,18 +85,30 @@ impl Gateway {
         // One settings snapshot for the whole call.
         let live = self.shared.live.load_full();
         let http_status = live.answers.http_status;
-        let caller = caller::identify(request.headers(), peer, &live.callers);
+        let caller = caller::identify(request.headers(), remote, &live.callers);
         let request_id: Arc<str> =
             caller.wishes().request_id.as_ref().map_or_else(made_request_id, |id| id.as_str().into());
-        let record = Record::begin(&self.shared.metrics, live.record, &caller, Arc::clone(&request_id));
+        let tie = Tie::default();
+        let record = Record::begin(
+            &self.shared.metrics,
+            live.record,
+            &caller,
+            Arc::clone(&request_id),
+            Rc::clone(tie.under_way()),
+        );
 
-        let under_way = Rc::new(Cell::new(false));
-        let call = self.clone().record_and_reply(live, caller, request, Rc::clone(&under_way), record);
+        let call = self.clone().record_and_reply(live, caller, request, tie.clone(), record);
         let failed = move || {
-            let aside = Aside { request_id: &request_id, api: None, wait: Duration::ZERO, upstream: None };
+            let aside = Aside {
+                request_id: &request_id,
+                api: None,
+                wait: Duration::ZERO,
+                upstream: None,
+                attempts: 0,
+            };
             reply::reject(&Rejection::Panicked, http_status, &aside)
         };
-        ToItsEnd { call: Some(Box::pin(call)), under_way, failed }
+        ToItsEnd { call: Some(Box::pin(call)), tie, failed }
     }
 
     /// A refusal as the bytes of a whole HTTP/1.1 response, for a connection on which no request could be read.
@@ -103,7 +121,8 @@ impl Gateway {
     pub fn count(&self, rejection: &Rejection) {
         let settings = self.shared.live.load().record;
         let nobody = caller::nobody(Peer::Uid(None));
-        Record::begin(&self.shared.metrics, settings, &nobody, made_request_id()).rejected(rejection, 0);
+        Record::begin(&self.shared.metrics, settings, &nobody, made_request_id(), Rc::default())
+            .rejected(rejection, 0);
     }
 
     async fn record_and_reply<B: Body>(
@@ -111,10 +130,10 @@ impl Gateway {
         live: Arc<Settings>,
         caller: Caller,
         request: Request<B>,
-        under_way: Rc<Cell<bool>>,
+        tie: Tie,
         mut record: Record,
     ) -> Response<ReplyBody> {
-        let result = self.steps(&live, caller, request, &under_way, &mut record).await;
+        let result = self.steps(&live, caller, request, &tie, &mut record).await;
 
         let request_id = Arc::clone(record.request_id());
         let api = record.api().map(str::to_owned);
@@ -123,6 +142,7 @@ impl Gateway {
             api: api.as_deref(),
             wait: record.wait(),
             upstream: record.upstream(),
+            attempts: record.attempts(),
         };
         match result {
             Ok(mut relayed) => {
@@ -143,17 +163,18 @@ impl Gateway {
         live: &Settings,
         caller: Caller,
         request: Request<B>,
-        under_way: &Rc<Cell<bool>>,
+        tie: &Tie,
         record: &mut Record,
     ) -> Result<Relayed, Rejection> {
         let shared = &*self.shared;
         let (head, body) = request.into_parts();
         let _place = shared.in_flight.enter()?;
         policy::may_call(&caller)?;
+        one_host(&head)?;
         let target = target::resolve(head.uri.path(), head.uri.query(), &live.apps, &shared.apis)?;
         record.target(&target);
         let deadline = record.began() + total_timeout(live, &caller);
-        let grant = policy::allow(caller, target)?;
+        let grant = policy::allow(caller, target, &live.rules)?;
         only_post(&head.method)?;
         let body = read_body(body, &head.headers, &shared.limits, deadline).await?;
         record.body(body.len());
@@ -166,16 +187,27 @@ impl Gateway {
         let means = attempt::Means {
             admission: &shared.admission,
             credentials: &shared.credentials,
+            trips: &shared.trips,
+            budgets: &shared.budgets,
             client: &self.client,
             live,
             longest_answer: shared.limits.answer_body,
         };
-        attempt::run(means, &grant, &call, deadline, under_way, record).await
+        attempt::run(means, &grant, &call, deadline, tie, record).await
     }
 }
 
 fn total_timeout(live: &Settings, caller: &Caller) -> Duration {
     caller.wishes().timeout.unwrap_or(live.upstream.total_timeout).min(live.upstream.total_timeout)
+}
+
+/// RFC 9112, section 3.2: an HTTP/1.1 request has one `host`. What it says is of no interest here.
+fn one_host(head: &http::request::Parts) -> Result<(), Rejection> {
+    let hosts = head.headers.get_all(header::HOST).iter().count();
+    if hosts > 1 || (hosts == 0 && head.version == http::Version::HTTP_11) {
+        return Err(Rejection::Host(hosts));
+    }
+    Ok(())
 }
 
 fn only_post(method: &Method) -> Result<(), Rejection> {
@@ -229,7 +261,7 @@ fn made_request_id() -> Arc<str> {
 /// A call that is not given up once any of it was sent, and whose panic becomes a reply.
 struct ToItsEnd<F: Future + 'static, R> {
     call: Option<Pin<Box<F>>>,
-    under_way: Rc<Cell<bool>>,
+    tie: Tie,
     failed: R,
 }
 
@@ -251,7 +283,10 @@ impl<F: Future + 'static, R: Fn() -> F::Output + Unpin> Future for ToItsEnd<F, R
 
 impl<F: Future + 'static, R> Drop for ToItsEnd<F, R> {
     fn drop(&mut self) {
-        if let Some(call) = self.call.take().filter(|_| self.under_way.get() && !std::thread::panicking()) {
+        if let Some(call) =
+            self.call.take().filter(|_| self.tie.under_way().get() && !std::thread::panicking())
+        {
+            self.tie.cut();
             tokio::task::spawn_local(async move {
                 call.await;
             });

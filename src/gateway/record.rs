@@ -1,9 +1,12 @@
 //! What is written down of each call, always: metrics, and one access line.
 //!
 //! A [`Record`] begins with the call and learns about it on the way. However the call ends, its record ends with it:
-//! answered, refused, broken off, or dropped because the caller hung up or the gateway failed. Fields are made from
-//! names that were checked, never from the URL.
+//! answered, refused, broken off, or dropped because the caller hung up, the process ended or the gateway failed. One
+//! that is dropped after its call was sent is a fault, not a refusal: the call may have been executed. Fields are made
+//! from names that were checked, never from the URL.
 
+use std::cell::Cell;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,9 +35,13 @@ pub struct Record {
     caller: Arc<str>,
     target: Option<(Target, Arc<ApiMetrics>)>,
     waited: Duration,
+    /// How many times it was sent, or was to be.
+    attempts: u32,
     tries: Vec<(Endpoint, &'static str)>,
     upstream: Option<Duration>,
     bytes_in: usize,
+    /// Whether any of it was sent, as whoever sends it sees it.
+    under_way: Rc<Cell<bool>>,
     ended: bool,
 }
 
@@ -53,13 +60,14 @@ struct End<'a> {
 }
 
 impl Record {
-    /// A call begins now.
+    /// A call begins now. `under_way` becomes true when its first byte is sent.
     #[must_use]
     pub fn begin(
         metrics: &Arc<Metrics>,
         settings: RecordSettings,
         caller: &Caller,
         request_id: Arc<str>,
+        under_way: Rc<Cell<bool>>,
     ) -> Self {
         for header in caller.ignored() {
             metrics.ignored_header(header.label());
@@ -72,9 +80,11 @@ impl Record {
             caller: Arc::clone(caller.label()),
             target: None,
             waited: Duration::ZERO,
+            attempts: 0,
             tries: Vec::new(),
             upstream: None,
             bytes_in: 0,
+            under_way,
             ended: false,
         }
     }
@@ -100,7 +110,19 @@ impl Record {
         }
     }
 
-    /// One try ended so.
+    /// It is about to be sent, not for the first time perhaps.
+    pub fn sending(&mut self) {
+        self.attempts += 1;
+    }
+
+    /// It is tried again, since the try before came to that: a snake_case word.
+    pub fn retrying(&self, reason: &'static str) {
+        if let Some((_, metrics)) = &self.target {
+            metrics.retried(reason);
+        }
+    }
+
+    /// One try at one endpoint ended so.
     pub fn tried(&mut self, endpoint: &Endpoint, result: &'static str) {
         if let Some((_, metrics)) = &self.target {
             metrics.attempt(endpoint, result);
@@ -114,6 +136,12 @@ impl Record {
         if let Some((_, metrics)) = &self.target {
             metrics.upstream(endpoint, took);
         }
+    }
+
+    /// How many times it was sent, or was to be.
+    #[must_use]
+    pub fn attempts(&self) -> u32 {
+        self.attempts
     }
 
     /// When it began.
@@ -159,12 +187,20 @@ impl Record {
         });
     }
 
-    /// A long answer ended.
-    pub fn relayed_long(self, result: &Result<Outcome, Unusable>, status: StatusCode, bytes_out: usize) {
+    /// A long answer ended; `None`: it was given up before its end.
+    pub fn relayed_long(
+        mut self,
+        result: Option<&Result<Outcome, Unusable>>,
+        status: StatusCode,
+        bytes_out: usize,
+    ) {
         match result {
-            Ok(Outcome::Answered { reading, call }) => self.relayed(reading, *call, status, bytes_out),
-            Ok(Outcome::Fault(fault)) => self.broken_off((*fault).into(), status, bytes_out),
-            Err(unusable) => self.broken_off(*unusable, status, bytes_out),
+            Some(Ok(Outcome::Answered { reading, call, .. })) => {
+                self.relayed(reading, *call, status, bytes_out);
+            }
+            Some(Ok(Outcome::Fault(fault))) => self.broken_off((*fault).into(), status, bytes_out),
+            Some(Err(unusable)) => self.broken_off(*unusable, status, bytes_out),
+            None => self.end(&End::of(&Rejection::LeftEarly, Some(status), bytes_out)),
         }
     }
 
@@ -248,8 +284,11 @@ impl Record {
 impl Drop for Record {
     fn drop(&mut self) {
         if !self.ended {
-            let rejection =
-                if std::thread::panicking() { Rejection::Panicked } else { Rejection::CallerGone };
+            let rejection = match (std::thread::panicking(), self.under_way.get()) {
+                (true, _) => Rejection::Panicked,
+                (false, true) => Rejection::LeftEarly,
+                (false, false) => Rejection::CallerGone,
+            };
             let status = std::thread::panicking().then(|| rejection.status());
             self.end(&End::of(&rejection, status, 0));
         }

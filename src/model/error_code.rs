@@ -18,6 +18,12 @@ impl ErrorCode {
         Self(9_900_000 + i64::from(status.as_u16()))
     }
 
+    /// Whether it is a code of the gateway's own, which Tencent never gives.
+    #[must_use]
+    pub fn is_of_gateway(self) -> bool {
+        (9_900_000..9_901_000).contains(&self.0)
+    }
+
     /// Whether the call succeeded.
     #[must_use]
     pub fn is_ok(self) -> bool {

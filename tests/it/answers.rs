@@ -1,5 +1,8 @@
 //! Tencent's answers as callers get them: byte for byte, with what the gateway tells beside.
 
+use std::num::NonZeroU32;
+
+use usersig_gateway::gateway::admission::Mode;
 use usersig_gateway::gateway::outcome::HELD_BACK;
 use usersig_gateway::model::error_code::ErrorCode;
 use usersig_gateway::sandbox::{Effect, Fault};
@@ -74,7 +77,12 @@ async fn an_answer_comes_back_byte_for_byte_and_its_code_beside() {
         Box::new(move |_| (head + case.body).into())
     });
     let upstream = CannedServer::answering(answers.collect());
-    let world = Builder::new().calling(&[&upstream.url]).start().await;
+    // Each answer goes to one call: none is repeated, nor waits for another turn.
+    let once = Builder::new().tuned(|live| {
+        live.retry.max_attempts = NonZeroU32::MIN;
+        live.ceiling.mode = Mode::Off;
+    });
+    let world = once.calling(&[&upstream.url]).start().await;
     for case in CASES {
         let answer = world.call("live_config/get_callback", "{}").await;
         assert_eq!(answer.body, case.body);
@@ -117,7 +125,7 @@ async fn what_the_gateway_tells_beside_an_answer() {
 #[tokio::test(flavor = "multi_thread")]
 async fn without_a_ceiling_there_is_nothing_to_tell_of_it() {
     let builder = Builder::new().tuned(|live| {
-        live.ceiling.mode = usersig_gateway::gateway::admission::Mode::Off;
+        live.ceiling.mode = Mode::Off;
     });
     let world = builder.start().await;
     let answer = world.call("live_config/get_callback", "{}").await;

@@ -5,7 +5,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode};
 use http_body_util::Full;
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use usersig_gateway::net::body::read_capped;
 
@@ -26,7 +26,14 @@ pub(crate) struct Client {
 
 impl Client {
     pub(crate) async fn to(host: &str) -> Self {
-        let stream = TcpStream::connect(host).await.unwrap();
+        Self::over(TcpStream::connect(host).await.unwrap(), host).await
+    }
+
+    /// A caller with this connection, which sends `host` as its header.
+    pub(crate) async fn over(
+        stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+        host: &str,
+    ) -> Self {
         let (sender, connection) = handshake(TokioIo::new(stream)).await.unwrap();
         Self { host: host.to_owned(), sender, driver: tokio::spawn(connection) }
     }

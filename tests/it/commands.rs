@@ -242,11 +242,11 @@ fn wait_ends_with_the_newest_reason_when_the_time_is_up() {
 
 /// Each command with the arguments that its help must mention.
 const COMMANDS: &[(&str, &[&str])] = &[
-    ("serve", &[]),
-    ("demo", &[]),
-    ("check", &[]),
-    ("sign", &[]),
-    ("inspect", &[]),
+    ("serve", &["--config <FILE>", "SIGTERM"]),
+    ("demo", &["--gateway <ADDR>", "--admin <ADDR>", "--sandbox <ADDR>"]),
+    ("check", &["--config <FILE>", "--online"]),
+    ("sign", &["--config <FILE>", "--app <NAME>", "--user <ID>", "--ttl <DURATION>"]),
+    ("inspect", &["<USERSIG>", "--config <FILE>"]),
     (
         "call",
         &[
@@ -259,7 +259,7 @@ const COMMANDS: &[(&str, &[&str])] = &[
             "Example:",
         ],
     ),
-    ("sandbox", &[]),
+    ("sandbox", &["--listen <ADDR>", "--app <SDKAPPID=KEYFILE>", "--tls-out <CA.pem>"]),
     ("apis", &["--json", "Example:"]),
     ("healthcheck", &["--admin <URL>", "Example:"]),
     ("wait", &["--admin <URL>", "--timeout <DURATION>", "Example:"]),

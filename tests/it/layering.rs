@@ -25,7 +25,7 @@ const FLOORS: [(u8, &[&str]); 7] = [
 
 /// What is inside `gateway`, each importing from those before it: first the steps in the order of a call, then what
 /// is made of them. `gateway/mod.rs` stands behind them all.
-const GATEWAY: [&str; 12] = [
+const GATEWAY: [&str; 13] = [
     "caller",
     "target",
     "policy",
@@ -33,6 +33,7 @@ const GATEWAY: [&str; 12] = [
     "credentials",
     "forward",
     "outcome",
+    "trip",
     "rejection",
     "reply",
     "record",

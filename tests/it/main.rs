@@ -2,23 +2,37 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod access_log;
 mod answers;
+mod attempts;
 mod bodies;
+mod ceiling;
 mod check;
 mod commands;
+mod demo;
+mod http_edge;
 mod layering;
+mod leaving;
+mod life_cycle;
+mod listeners;
 mod official_library;
 mod prometheus;
 mod refusals;
 mod rewriting;
 mod routing;
+mod rules;
 mod signing;
+mod start;
+mod trips;
 mod unusable;
+mod upstream;
 
 // What several of them share.
 mod binary;
 mod canned_server;
 mod client;
+mod load;
+mod process;
 #[allow(dead_code, reason = "not every test needs all of it")]
 mod samples;
 #[allow(dead_code, reason = "not every test needs all of it")]

@@ -6,8 +6,12 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use serde_json::{Value, json};
+use usersig_gateway::gateway::target::App;
+
+use crate::world::{Builder, KEY, post};
 
 /// One UserSig to be judged.
 #[derive(Debug)]
@@ -88,6 +92,51 @@ fn a_wrong_usersig_is_told_from_a_right_one() {
         let told = judgement.verdicts[1]["problem"].as_str().unwrap();
         assert!(told.starts_with(problem), "{told}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_gateway_sends_is_what_the_library_would_send() {
+    let builder = Builder::new().tuned(|live| {
+        // Signed anew for each app: names that JSON must escape, and a life of another length.
+        let app = (**live.apps.named("live").expect("every world has it")).clone();
+        for (name, sdkappid, identifier) in
+            [("quoted", 1_400_000_002, "a\"b\\c/<d>"), ("chinese", 1_400_000_003, "管理员")]
+        {
+            let app = App {
+                name: name.parse().expect("a good name"),
+                sdkappid: sdkappid.try_into().expect("a good number"),
+                identifier: identifier.parse().expect("a good identifier"),
+                ..app.clone()
+            };
+            live.apps.add(app, false).expect("apps of different names and numbers");
+        }
+        live.usersig.ttl = Duration::from_secs(7_777);
+    });
+    let world = builder.start().await;
+    for app in ["live", "quoted", "chinese"] {
+        for _ in 0..2 {
+            world.send(post(&format!("/apps/{app}/v4/live_config/get_callback"), "{}")).await;
+        }
+    }
+    let report = world.report();
+    assert_eq!(report.calls.len(), 6, "all reached the sandbox");
+    let questions: Vec<_> = report
+        .calls
+        .iter()
+        .map(|call| Question {
+            sdkappid: call.sdkappid.expect("calls name their app").number().into(),
+            key: KEY,
+            usersig: &call.parameters.usersig[0],
+        })
+        .collect();
+    let judgement = judge(&questions);
+    for (verdict, call) in judgement.verdicts.iter().zip(&report.calls) {
+        assert_eq!(verdict["problem"], Value::Null, "{call:?}");
+        assert_eq!(verdict["members"]["TLS.identifier"], call.parameters.identifier[0]);
+        assert_eq!(verdict["members"]["TLS.expire"], 7_777);
+    }
+    assert!(judgement.all_same);
+    world.end().await;
 }
 
 fn vectors() -> Vec<Value> {

@@ -2,7 +2,7 @@
 //!
 //! It needs the programs `prometheus` and `promtool`, both in Debian's package `prometheus`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
@@ -17,8 +17,12 @@ use usersig_gateway::admin::{self, Readiness, State, Status};
 use usersig_gateway::model::call_outcome::CallOutcome;
 use usersig_gateway::model::endpoint::Endpoint;
 use usersig_gateway::model::error_code::ErrorCode;
+use usersig_gateway::net::listener::ListenAddress;
 use usersig_gateway::net::stop::Stopper;
+use usersig_gateway::sandbox::{Effect, Fault};
 use usersig_gateway::telemetry::metrics::{CeilingReading, Listener, Metrics};
+
+use crate::world::{World, post};
 
 /// How long anything of Prometheus's may take: a hundred times what it needs.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -67,6 +71,86 @@ fn promtool_finds_nothing_to_complain_of() {
     assert_promtool_accepts(&text);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn prometheus_sees_the_error_codes_of_real_calls() {
+    let world = troubled_world().await;
+    let ListenAddress::Tcp(admin) = *world.gateway().admin_address() else { panic!("a TCP address") };
+    let prometheus = Prometheus::scraping(admin);
+    prometheus.wait_for(
+        CALLS_BY_CODE,
+        "error_code",
+        &[("0", 3.0), ("60007", 1.0), ("100302", 1.0), ("9900404", 1.0), ("9900502", 1.0)],
+    );
+    prometheus.wait_for(
+        "sum by (outcome) (usersig_gateway_calls_total{app=\"live\"})",
+        "outcome",
+        &[("fault", 1.0), ("ok", 3.0), ("tencent_error", 1.0), ("throttled", 1.0)],
+    );
+    prometheus.wait_for("usersig_gateway_refused_total", "reason", &[("no_such_path", 1.0)]);
+    assert_promtool_accepts(&get(admin, "/metrics").expect("an answer with status 200"));
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn readme_lists_every_metric_with_its_labels() {
+    let world = troubled_world().await;
+    let mut odd = post("/v4/live_config/get_callback", "{}");
+    odd.headers_mut().insert("x-gateway-timeout", "soon".parse().expect("a header's value"));
+    assert_eq!(world.send(odd).await.codes(), (200, 0));
+    // An app is stopped after three such answers in a row.
+    let refused = Fault::new(Effect::Answer(ErrorCode(60010)));
+    world.sandbox.control().inject(refused.times(3)).unwrap();
+    for _ in 0..3 {
+        assert_eq!(world.call("live_config/get_callback", "{}").await.codes(), (200, 60010));
+    }
+    let text = String::from_utf8(world.admin("/metrics").await.body.to_vec()).expect("text");
+    let served: BTreeMap<String, BTreeSet<String>> = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("# TYPE usersig_gateway_")?.split_once(' '))
+        .map(|(name, _)| (name.to_owned(), labels_in(&text, name)))
+        .collect();
+    let readme = include_str!("../../README.md");
+    let (_, table) = readme.split_once("| metric | labels | meaning |").expect("README has the table");
+    let (table, _) = table.split_once("\n\n").expect("the table ends");
+    let listed = table.lines().filter_map(|row| {
+        let mut cells = row.strip_prefix("| `")?.split('|');
+        let name = cells.next()?.trim_end().trim_end_matches('`').to_owned();
+        let labels = cells.next()?.split(',').map(|label| label.trim().to_owned()).collect();
+        Some((name, labels))
+    });
+    assert_eq!(served, listed.collect());
+    world.end().await;
+}
+
+/// The names of a family's labels, without those that its type brings along.
+fn labels_in(text: &str, name: &str) -> BTreeSet<String> {
+    let series = text.lines().find_map(|line| {
+        let rest = line.strip_prefix("usersig_gateway_")?.strip_prefix(name)?;
+        rest.starts_with(['{', '_']).then(|| rest.split_once('{'))?
+    });
+    let (_, labels) = series.unwrap_or_else(|| panic!("a sample of {name} in {text}"));
+    let labels = labels.split("\",").filter_map(|pair| pair.split_once('='));
+    labels.map(|(label, _)| label.to_owned()).filter(|label| label != "le").collect()
+}
+
+/// A gateway after calls of several kinds.
+async fn troubled_world() -> World {
+    let world = World::start().await;
+    for _ in 0..3 {
+        assert_eq!(world.call("live_config/get_callback", "{}").await.codes(), (200, 0));
+    }
+    assert_eq!(world.call("live_config/get_callback_token", "{}").await.codes(), (200, 100_302));
+    for (effect, codes) in
+        [(Effect::Answer(ErrorCode(60007)), (200, 60007)), (Effect::NotJson, (502, 9_900_502))]
+    {
+        world.sandbox.control().inject(Fault::new(effect).for_ever()).unwrap();
+        assert_eq!(world.call("live_config/get_callback", "{}").await.codes(), codes);
+        world.sandbox.control().clear_faults();
+    }
+    assert_eq!(world.send(post("/nowhere", "{}")).await.codes(), (404, 9_900_404));
+    world
+}
+
 const HOSTILE: &str = "a\"b\\c\n{d}=é";
 
 /// A few calls of each kind, and one of everything else that is counted.
@@ -98,6 +182,7 @@ fn record_calls(metrics: &Metrics) {
             used: 7,
             waiting: 1,
             unproven: 2,
+            shadowed: 3,
         }]
     }));
 }

@@ -43,12 +43,14 @@ async fn refusals_can_follow_tencents_habit_of_status_200() {
 #[tokio::test(flavor = "multi_thread")]
 async fn proxy_status_tells_whose_doing_it_was() {
     let world = troubled(HttpStatus::Semantic).await;
-    let inject = |code| world.sandbox.control().inject(Fault::new(Effect::Answer(ErrorCode(code)))).unwrap();
+    let answer = |code| Fault::new(Effect::Answer(ErrorCode(code)));
+    let inject = |fault: Fault| world.sandbox.control().inject(fault).unwrap();
     world.call(ONCE_A_SECOND, "{}").await;
     let we_limited = world.send(once_more()).await;
-    inject(60007);
+    // The call waits for another turn, three times.
+    inject(answer(60007).times(4));
     let tencent_limited = world.send(post(GET_CALLBACK, "{}")).await;
-    inject(60021);
+    inject(answer(60021));
     let tencent_refused = world.send(post(GET_CALLBACK, "{}")).await;
     let unreachable = world.send(post(&format!("/apps/unreachable{GET_CALLBACK}"), "{}")).await;
     for (answer, status, told) in [
@@ -107,7 +109,8 @@ async fn troubled(http_status: HttpStatus) -> World {
         live.apps.add(unreachable, false).unwrap();
         live.apps.add(keyless, false).unwrap();
         live.answers.http_status = http_status;
-        live.ceiling.api.insert(api(ONCE_A_SECOND), ApiCeiling::PerSecond(NonZeroU32::MIN));
+        live.retry.max_attempts = NonZeroU32::MIN;
+        live.ceiling.api.insert(api(ONCE_A_SECOND), ApiCeiling::per_second(NonZeroU32::MIN));
     });
     builder.boot.limits.request_body = 1000;
     builder.boot.limits.body_timeout = Duration::from_millis(100);

@@ -220,7 +220,7 @@ async fn beyond_a_thousand_unknown_apis_all_share_one_bucket_and_label() {
     let world = Builder::new()
         .tuned(move |live| {
             live.ceiling.per_second = per_second.try_into().unwrap();
-            live.ceiling.api.insert(api(named), ApiCeiling::PerSecond(per_second.try_into().unwrap()));
+            live.ceiling.api.insert(api(named), ApiCeiling::per_second(per_second.try_into().unwrap()));
         })
         .start()
         .await;

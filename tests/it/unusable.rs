@@ -8,7 +8,7 @@ use crate::world::{Builder, World, post};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_no_answer_becomes_the_gateways_own_502() {
-    let world = World::start().await;
+    let world = Builder::new().trying_once().start().await;
     let faults = [
         (Effect::Truncate, "HTTP status 200, the connection broke in the middle of the body"),
         (Effect::Empty, "HTTP status 200, the body is empty"),
@@ -66,7 +66,7 @@ async fn json_without_a_code_of_its_own_is_no_answer_either() {
         (answer!("200 OK", "content-encoding: gzip", "{\"ErrorCode\":0}"), "gzip"),
     ];
     let upstream = CannedServer::tcp(&cases.map(|(answer, _)| answer));
-    let world = Builder::new().calling(&[&upstream.url]).start().await;
+    let world = Builder::new().calling(&[&upstream.url]).trying_once().start().await;
     for (came, told) in cases {
         let answer = world.call("live_config/get_callback", "{}").await;
         assert_eq!(answer.codes(), (502, 9_900_502), "{came}");

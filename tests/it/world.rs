@@ -81,6 +81,11 @@ impl Builder {
         self
     }
 
+    /// A gateway that leaves it at one try where that fails. It takes the place of other tuning.
+    pub(crate) fn trying_once(self) -> Self {
+        self.tuned(|live| live.retry.max_attempts = std::num::NonZeroU32::MIN)
+    }
+
     /// Changes the app before the gateway starts.
     pub(crate) fn with_app(mut self, change: impl FnOnce(&mut target::App) + 'static) -> Self {
         self.app = Box::new(change);

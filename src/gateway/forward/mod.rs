@@ -79,8 +79,8 @@ pub struct Reply {
     pub endpoint: Endpoint,
     /// When the try began.
     pub began: Instant,
-    /// How the ceiling stands; `None` without one.
-    pub remaining: Option<Remaining>,
+    /// How the ceiling stands, a line for each of its periods; none without a ceiling.
+    pub remaining: Vec<Remaining>,
 }
 
 /// Why there is no response.

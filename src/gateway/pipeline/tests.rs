@@ -29,9 +29,12 @@ impl Body for Bug {
 #[tokio::test]
 async fn a_panic_costs_its_own_call_a_500_and_is_recorded() {
     let gateway = gateway();
-    let request =
-        Request::post("/v4/live_config/get_callback").header("x-request-id", "mine").body(Bug).unwrap();
-    let answer = LocalSet::new().run_until(gateway.handle(request, Peer::Uid(None))).await;
+    let request = Request::post("/v4/live_config/get_callback")
+        .header("host", "x")
+        .header("x-request-id", "mine")
+        .body(Bug)
+        .unwrap();
+    let answer = LocalSet::new().run_until(gateway.handle(request, Peer::Uid(None).into())).await;
     assert_eq!(answer.status(), StatusCode::INTERNAL_SERVER_ERROR);
     assert_eq!(answer.headers()["x-request-id"], "mine");
     let body = body::read_capped(answer.into_body(), 1 << 20).await.unwrap();
@@ -63,12 +66,15 @@ fn gateway() -> Gateway {
         events: Arc::new(()),
         jitter: Arc::new(|| 0.5),
     };
+    let metrics = Metrics::new("1");
     Gateway::new(Arc::new(Shared {
+        trips: Trips::new(&live.apps, Arc::clone(&metrics)),
+        budgets: Budgets::default(),
         credentials: Arc::new(Credentials::new(live.usersig, &live.apps, parts)),
-        admission: Admission::new(tokio::runtime::Handle::current(), Instant::now()),
+        admission: Admission::new(live.ceiling.clone(), tokio::runtime::Handle::current(), Instant::now()),
         live: ArcSwap::from_pointee(live),
         apis: Apis::new(),
-        metrics: Metrics::new("1"),
+        metrics,
         limits: Limits::default(),
         in_flight: InFlight::at_most(1),
     }))
