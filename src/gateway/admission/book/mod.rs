@@ -4,9 +4,9 @@
 //! are taken together or not at all, and none is held while another is waited for.
 //!
 //! Whenever calls wait, a task looks again at the earliest moment at which one of them might go, and hands turns out.
-//! Which call goes depends on what holds the others back. At one API its [`Queue`] knows. Where the app's ceiling is
-//! what all wait for, sources take turns over the whole app, then their callers, then each caller's APIs; a call whose
-//! API is not ready never holds up another.
+//! Which call goes depends on what holds the others back. At one API its [`Queue`](super::queue::Queue) knows. Where
+//! the app's ceiling is what all wait for, sources take turns over the whole app, then their callers, then each
+//! caller's APIs; a call whose API is not ready never holds up another.
 
 mod state;
 mod turns;
