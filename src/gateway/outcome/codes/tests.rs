@@ -119,7 +119,7 @@ fn documented() -> impl Iterator<Item = (Family, i64, i64, String)> {
         text.lines().filter_map(move |line| {
             let cells: Vec<_> = line.strip_prefix("| ")?.strip_suffix(" |")?.split(" | ").collect();
             let [codes, _, action] = cells[..] else { panic!("{line}") };
-            (!matches!(codes, "code" | "---")).then(|| (family, codes, action))
+            (!matches!(codes, "code" | "---")).then_some((family, codes, action))
         })
     };
     rows(Family::V4, v4).chain(rows(Family::V1, v1)).flat_map(|(family, codes, action)| {
