@@ -9,7 +9,7 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::gateway::pipeline::{Gateway, Shared};
 use crate::gateway::rejection::Rejection;
-use crate::net::connection::{self, End};
+use crate::net::connection::{self, Unreadable};
 use crate::net::listener::{self, Accepted, Stream};
 use crate::net::remote::Remote;
 use crate::net::stop::{Phase, Stop};
@@ -59,29 +59,26 @@ impl Worker {
             return self.turn_away(stream).await;
         };
         let _open = self.shared.metrics.connection(Listener::Gateway);
-        let limits = self.connection_limits(&gateway);
+        let limits = self.connection_limits();
         let service = |names| {
             let (gateway, remote) = (gateway.clone(), Remote { peer, names });
             move |request| gateway.handle(request, remote.clone())
         };
-        match connection::serve(stream, self.tls.as_ref(), &limits, &self.stop, service).await {
-            Ok(End::Done) => {}
-            Ok(End::SlowHead) => gateway.count(&self.slow_head()),
-            Ok(End::LongHead) => gateway.count(&Rejection::HeadTooLong),
-            Ok(End::BadHead) => gateway.count(&Rejection::BadHead),
-            Err(error) => tracing::debug!(%error, "a connection failed"),
+        let refuse = |unreadable| gateway.refuse(&self.rejection(unreadable));
+        let served = connection::serve(stream, self.tls.as_ref(), &limits, &self.stop, service, refuse);
+        if let Err(error) = served.await {
+            tracing::debug!(%error, "a connection failed");
         }
     }
 
     /// Tells a caller for whom there is no place, quickly and without reading what it sends.
     async fn turn_away(&self, mut stream: Stream) {
         let gateway = Gateway::new(Arc::clone(&self.shared));
-        let rejection = Rejection::TooManyConnections(self.max_connections);
-        gateway.count(&rejection);
+        let words = gateway.refuse(&Rejection::TooManyConnections(self.max_connections));
         let told = async {
             // TLS would have to be set up first, which is what there is no room for.
             if self.tls.is_none() {
-                stream.write_all(&gateway.refusal(&rejection)).await?;
+                stream.write_all(&words).await?;
             }
             stream.shutdown().await
         };
@@ -89,18 +86,21 @@ impl Worker {
         let _: Result<std::io::Result<()>, _> = tokio::time::timeout(TURNED_AWAY_WITHIN, told).await;
     }
 
-    fn connection_limits(&self, gateway: &Gateway) -> connection::Limits {
+    fn connection_limits(&self) -> connection::Limits {
         let limits = &self.shared.limits;
         connection::Limits {
             header_bytes: limits.header_bytes,
             header_timeout: limits.header_timeout,
             idle_timeout: limits.idle_timeout,
-            too_slow: gateway.refusal(&self.slow_head()),
         }
     }
 
-    fn slow_head(&self) -> Rejection {
-        Rejection::HeadTooSlow(self.shared.limits.header_timeout)
+    fn rejection(&self, unreadable: Unreadable) -> Rejection {
+        match unreadable {
+            Unreadable::SlowHead => Rejection::HeadTooSlow(self.shared.limits.header_timeout),
+            Unreadable::LongHead => Rejection::HeadTooLong,
+            Unreadable::BadHead => Rejection::BadHead,
+        }
     }
 }
 

@@ -650,7 +650,9 @@ async fn calls_on_a_dead_http2_connection_fail_soon() {
         let silent_since = tokio::time::Instant::now();
         assert!(sending.await.unwrap().is_err());
         let noticed_after = silent_since.elapsed();
-        assert!(noticed_after <= http2::PING_EVERY + http2::PONG_WITHIN, "{noticed_after:?}");
+        // A timer may be late by a turn of its own.
+        let soon = http2::PING_EVERY + http2::PONG_WITHIN + Duration::from_millis(10);
+        assert!(noticed_after <= soon, "{noticed_after:?}");
         test_over.give();
     })
     .await;

@@ -22,6 +22,8 @@ pub(super) struct Activity {
     idle_since: Cell<Instant>,
     /// When the first byte of a head came that is not yet complete.
     head_since: Cell<Option<Instant>>,
+    /// Whether a request came whose answer the kernel does not have to the last byte.
+    answering: Cell<bool>,
     /// Whether heads are told from other bytes. HTTP/2 also sends frames that belong to no request.
     heads: Cell<bool>,
     /// The timer's waker, while it has nothing to wait for.
@@ -47,6 +49,7 @@ impl Activity {
             outlet: Pace::default(),
             idle_since: Cell::new(Instant::now()),
             head_since: Cell::new(None),
+            answering: Cell::new(false),
             heads: Cell::new(true),
             timer: RefCell::new(None),
         }
@@ -76,10 +79,19 @@ impl Activity {
 
     /// The kernel has everything that was written.
     pub(super) fn flushed(&self) {
-        // What HTTP/2 writes of its own accord, such as pings, is no answer.
-        if self.outlet.settle() && self.heads.get() && self.under_way.borrow().is_empty() {
-            self.idle_since.set(Instant::now());
+        let settled = self.outlet.settle();
+        if self.heads.get() && self.under_way.borrow().is_empty() {
+            self.answering.set(false);
+            // What HTTP/2 writes of its own accord, such as pings, is no answer.
+            if settled {
+                self.idle_since.set(Instant::now());
+            }
         }
+    }
+
+    /// Whether what is written now can belong to an answer.
+    pub(super) fn is_answering(&self) -> bool {
+        self.answering.get() || !self.heads.get()
     }
 
     /// From now on bytes say nothing of requests.
@@ -91,6 +103,7 @@ impl Activity {
     /// A request's head is complete.
     pub(super) fn begin(self: &Rc<Self>) -> Rc<UnderWay> {
         self.head_since.set(None);
+        self.answering.set(true);
         let under_way =
             Rc::new(UnderWay { activity: Rc::clone(self), pace: Pace::default(), owed: Cell::new(0) });
         self.under_way.borrow_mut().push(Rc::downgrade(&under_way));

@@ -3,7 +3,9 @@
 //! A connection comes in with a service. The first bytes tell HTTP/1.1 from HTTP/2 with prior knowledge (over TLS the
 //! handshake does). Then requests are served until the caller leaves, a limit is passed, or the process ends:
 //!
-//! - a request's head must be complete `header_timeout` after its first byte, else the answer is 408;
+//! - a request's head must be complete `header_timeout` after its first byte;
+//! - a head that is too slow or too long, or that is no HTTP, ends the connection with a refusal in the caller's words
+//!   (over HTTP/2 with the protocol's own means);
 //! - without a request for `idle_timeout`, the connection is closed;
 //! - a caller who does not take its answer, not a byte for `idle_timeout` or less than some KiB a second, is closed as
 //!   well;
@@ -33,13 +35,12 @@ use http_body::Body;
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::AsyncWriteExt;
 use tokio_rustls::TlsAcceptor;
 
 use super::listener;
 use super::stop::{Phase, Stop};
 use super::tls::ClientNames;
-use activity::Activity;
+use activity::{Activity, GOODBYE_WITHIN};
 use answer::Service;
 use stream::{Protocol, Stream};
 
@@ -52,25 +53,22 @@ pub struct Limits {
     pub header_timeout: Duration,
     /// How long a connection may lie idle, or an answer wait for the caller to take some of it.
     pub idle_timeout: Duration,
-    /// What is written to a caller whose head was too slow: a whole HTTP/1.1 response.
-    pub too_slow: Bytes,
 }
 
-/// How a connection ended.
+/// Why no request could be read from a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum End {
-    /// The caller left, or nothing was under way and it was time to go.
-    Done,
-    /// A request's head was not complete in time; the caller was told.
+pub enum Unreadable {
+    /// A request's head was not complete in time.
     SlowHead,
-    /// A request's head was longer than allowed; the caller was told.
+    /// A request's head was longer than allowed.
     LongHead,
-    /// What came was no HTTP; the caller was told where that is possible.
+    /// What came was no HTTP.
     BadHead,
 }
 
 /// Serves one connection to its end. `service` is told the names that the caller proved to have, which are known before
-/// its first request, and gives what handles its requests.
+/// its first request, and gives what handles its requests. `refuse` is told when no request can be read any more, and
+/// gives what the caller is told then: a whole HTTP/1.1 response.
 ///
 /// Dropping the future closes the connection at once.
 ///
@@ -82,7 +80,8 @@ pub async fn serve<H, F, B>(
     limits: &Limits,
     stop: &Stop,
     service: impl FnOnce(ClientNames) -> H,
-) -> io::Result<End>
+    refuse: impl FnOnce(Unreadable) -> Bytes,
+) -> io::Result<()>
 where
     H: Fn(Request<Incoming>) -> F + Clone + 'static,
     F: Future<Output = Response<B>> + 'static,
@@ -96,11 +95,15 @@ where
         biased;
         opened = opening => opened?,
         // What was not even begun is no loss.
-        () = stop.wait_for(Phase::Closing) => return Ok(End::Done),
+        () = closing_and_silent(stop) => return Ok(()),
     };
     let (stream, protocol) = match opened {
         Opened::Open(stream, protocol) => (stream, protocol),
-        Opened::Late(end) => return Ok(end),
+        Opened::SlowHead(stream) => {
+            tell(stream, &refuse(Unreadable::SlowHead)).await;
+            return Ok(());
+        }
+        Opened::Late => return Ok(()),
     };
     if protocol == Protocol::Http2 {
         activity.ignore_heads();
@@ -108,15 +111,28 @@ where
     let handle = service(stream.client_names());
     let service = Service::new(handle, Rc::clone(&activity), stop.clone(), protocol);
     match protocol {
-        Protocol::Http1 => serve_http1(stream, service, &activity, limits, stop).await,
-        Protocol::Http2 => serve_http2(stream, service, &activity, limits, stop).await,
+        Protocol::Http1 => match serve_http1(stream, service, &activity, limits, stop).await? {
+            Some((stream, unreadable)) => tell(stream, &refuse(unreadable)).await,
+            None => {}
+        },
+        Protocol::Http2 => serve_http2(stream, service, &activity, limits, stop).await?,
     }
+    Ok(())
+}
+
+/// Waits until the process closes, and then for as long as it takes to learn what came before that: a stream that was
+/// just accepted is not known to be readable before the event loop has turned once.
+async fn closing_and_silent(stop: &Stop) {
+    stop.wait_for(Phase::Closing).await;
+    tokio::task::yield_now().await;
 }
 
 enum Opened {
     Open(Stream, Protocol),
-    /// A limit was passed before that.
-    Late(End),
+    /// The first head began and did not end in time.
+    SlowHead(Stream),
+    /// Another limit was passed before that.
+    Late,
 }
 
 async fn open(
@@ -127,7 +143,7 @@ async fn open(
 ) -> io::Result<Opened> {
     let opening = Stream::open(stream, tls, Rc::clone(activity));
     let Ok(stream) = tokio::time::timeout(limits.header_timeout, opening).await else {
-        return Ok(Opened::Late(End::Done));
+        return Ok(Opened::Late);
     };
     let mut stream = stream?;
     let passed = tokio::select! {
@@ -135,20 +151,20 @@ async fn open(
         protocol = stream.protocol() => return Ok(Opened::Open(stream, protocol?)),
         passed = activity.limit_passed(limits) => passed,
     };
-    match passed {
-        Passed::SlowHead => tell_too_slow(stream, limits).await,
-        Passed::Idle | Passed::Stuck => {}
-    }
-    Ok(Opened::Late(passed.end()))
+    Ok(match passed {
+        Passed::SlowHead => Opened::SlowHead(stream),
+        Passed::Idle | Passed::Stuck => Opened::Late,
+    })
 }
 
+/// Gives the stream back when no request can be read from it any more.
 async fn serve_http1<H, F, B>(
     stream: Stream,
     service: Service<H>,
     activity: &Rc<Activity>,
     limits: &Limits,
     stop: &Stop,
-) -> io::Result<End>
+) -> io::Result<Option<(Stream, Unreadable)>>
 where
     H: Fn(Request<Incoming>) -> F + Clone + 'static,
     F: Future<Output = Response<B>> + 'static,
@@ -158,7 +174,7 @@ where
     let mut builder = http1::Builder::new();
     builder.header_read_timeout(None).max_buf_size(limits.header_bytes).half_close(false);
     let mut connection = builder.serve_connection(TokioIo::new(stream), service);
-    let passed = {
+    let unreadable = {
         let mut limit = pin!(activity.limit_passed(limits));
         let mut closing = pin!(stop.wait_for(Phase::Closing));
         let mut is_closing = false;
@@ -166,8 +182,16 @@ where
             tokio::select! {
                 // First, so that a request that has come already is answered.
                 biased;
-                ended = &mut connection => return end_of_http1(ended),
-                passed = &mut limit => break passed,
+                ended = &mut connection => match ended {
+                    Ok(()) => return Ok(None),
+                    Err(error) if error.is_parse_too_large() => break Unreadable::LongHead,
+                    Err(error) if error.is_parse() => break Unreadable::BadHead,
+                    Err(error) => return Err(io::Error::other(error)),
+                },
+                passed = &mut limit => match passed {
+                    Passed::SlowHead => break Unreadable::SlowHead,
+                    Passed::Idle | Passed::Stuck => return Ok(None),
+                },
                 () = &mut closing, if !is_closing => {
                     is_closing = true;
                     Pin::new(&mut connection).graceful_shutdown();
@@ -175,29 +199,19 @@ where
             }
         }
     };
-    if passed == Passed::SlowHead {
-        tell_too_slow(connection.into_parts().io.into_inner(), limits).await;
-    }
-    Ok(passed.end())
+    Ok(Some((connection.into_parts().io.into_inner(), unreadable)))
 }
 
-fn end_of_http1(ended: hyper::Result<()>) -> io::Result<End> {
-    match ended {
-        Ok(()) => Ok(End::Done),
-        Err(error) if error.is_parse_too_large() => Ok(End::LongHead),
-        Err(error) if error.is_parse() => Ok(End::BadHead),
-        Err(error) => Err(io::Error::other(error)),
-    }
-}
-
-/// Tells a caller that its request's head was too slow. No answer is under way then, so nothing is cut in two.
-async fn tell_too_slow(mut stream: Stream, limits: &Limits) {
+/// Tells a caller why the connection ends, and leaves it time to read that: what comes meanwhile is thrown away, since
+/// the kernel would drop the words with a connection that is closed before all of its bytes were read (RFC 9112,
+/// section 9.6).
+async fn tell(mut stream: Stream, words: &[u8]) {
     let told = async {
-        stream.write_all(&limits.too_slow).await?;
-        stream.shutdown().await
+        stream.say_last(words).await?;
+        tokio::io::copy(&mut stream, &mut tokio::io::sink()).await
     };
     // Whether it was heard or not, the connection is done.
-    let _: Result<io::Result<()>, _> = tokio::time::timeout(limits.header_timeout, told).await;
+    let _: Result<io::Result<u64>, _> = tokio::time::timeout(GOODBYE_WITHIN, told).await;
 }
 
 async fn serve_http2<H, F, B>(
@@ -206,7 +220,7 @@ async fn serve_http2<H, F, B>(
     activity: &Rc<Activity>,
     limits: &Limits,
     stop: &Stop,
-) -> io::Result<End>
+) -> io::Result<()>
 where
     H: Fn(Request<Incoming>) -> F + Clone + 'static,
     F: Future<Output = Response<B>> + 'static,
@@ -222,20 +236,16 @@ where
     let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
     tokio::select! {
         biased;
-        ended = connection.as_mut() => return end_of_http2(ended),
+        ended = connection.as_mut() => return ended.map_err(io::Error::other),
         _ = activity.limit_passed(limits) => {}
         () = stop.wait_for(Phase::Closing) => {}
     }
     connection.as_mut().graceful_shutdown();
     tokio::select! {
         biased;
-        ended = connection.as_mut() => end_of_http2(ended),
-        () = activity.nothing_gets_on(limits) => Ok(End::Done),
+        ended = connection.as_mut() => ended.map_err(io::Error::other),
+        () = activity.nothing_gets_on(limits) => Ok(()),
     }
-}
-
-fn end_of_http2(ended: hyper::Result<()>) -> io::Result<End> {
-    ended.map(|()| End::Done).map_err(io::Error::other)
 }
 
 /// Which limit a connection passed.
@@ -247,15 +257,6 @@ enum Passed {
     SlowHead,
     /// The caller does not take its answer.
     Stuck,
-}
-
-impl Passed {
-    fn end(self) -> End {
-        match self {
-            Self::Idle | Self::Stuck => End::Done,
-            Self::SlowHead => End::SlowHead,
-        }
-    }
 }
 
 /// Runs what an HTTP/2 connection needs on the worker's own thread.

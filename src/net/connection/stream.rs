@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
@@ -26,7 +26,21 @@ pub(super) struct Stream {
     kind: Kind,
     /// Read already, not yet given on.
     ahead: Ahead,
+    /// What the HTTP library makes of bytes that are no request is not for the caller, who is told in
+    /// [other words](Self::say_last).
+    refusal: Refusal,
     activity: Rc<Activity>,
+}
+
+/// How far a caller is told that no request can be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Refusal {
+    /// There is none.
+    None,
+    /// The HTTP library wrote one, which went nowhere.
+    HeldBack,
+    /// The last words are being said.
+    Said,
 }
 
 #[derive(Debug)]
@@ -75,7 +89,7 @@ impl Stream {
             Some(acceptor) => Kind::Tls(Box::new(acceptor.accept(socket).await?)),
             None => Kind::Plain(socket),
         };
-        Ok(Self { kind, ahead: Ahead::default(), activity })
+        Ok(Self { kind, ahead: Ahead::default(), refusal: Refusal::None, activity })
     }
 
     /// Learns which HTTP is spoken: TLS settled that; without it the first bytes tell.
@@ -104,6 +118,25 @@ impl Stream {
         };
         self.ahead = Ahead { bytes, len, given: 0 };
         Ok(protocol)
+    }
+
+    /// Writes the last words on this connection, and says that they are.
+    ///
+    /// # Errors
+    /// When the connection failed; also where the HTTP library's refusal went out already, because it came right behind
+    /// an answer that the caller was slow to take.
+    pub(super) async fn say_last(&mut self, words: &[u8]) -> io::Result<()> {
+        self.refusal = Refusal::Said;
+        self.write_all(words).await?;
+        self.shutdown().await
+    }
+
+    /// Whether what is written now is to be held back, since it answers no request.
+    fn holds_back(&mut self) -> bool {
+        if self.refusal == Refusal::None && !self.activity.is_answering() {
+            self.refusal = Refusal::HeldBack;
+        }
+        self.refusal == Refusal::HeldBack
     }
 }
 
@@ -136,6 +169,9 @@ impl AsyncRead for Stream {
 
 impl AsyncWrite for Stream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        if self.holds_back() {
+            return Poll::Ready(Ok(buf.len()));
+        }
         self.activity.writing();
         match &mut self.kind {
             Kind::Plain(socket) => Pin::new(socket).poll_write(cx, buf),
@@ -148,6 +184,9 @@ impl AsyncWrite for Stream {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        if self.holds_back() {
+            return Poll::Ready(Ok(bufs.iter().map(|buf| buf.len()).sum()));
+        }
         self.activity.writing();
         match &mut self.kind {
             Kind::Plain(socket) => Pin::new(socket).poll_write_vectored(cx, bufs),
@@ -175,6 +214,9 @@ impl AsyncWrite for Stream {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.refusal == Refusal::HeldBack {
+            return Poll::Ready(Ok(()));
+        }
         match &mut self.kind {
             Kind::Plain(socket) => Pin::new(socket).poll_shutdown(cx),
             Kind::Tls(stream) => Pin::new(stream).poll_shutdown(cx),

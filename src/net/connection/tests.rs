@@ -1,5 +1,6 @@
 //! Both ends of a connection on one paused clock: an hour of silence costs nothing.
 
+use std::cell::Cell;
 use std::sync::Arc;
 
 use http_body_util::Full;
@@ -9,7 +10,6 @@ use tokio::net::UnixStream;
 use tokio::task::{JoinHandle, LocalSet};
 use tokio::time::{Instant, sleep, timeout};
 
-use super::activity::GOODBYE_WITHIN;
 use super::*;
 use crate::net::stop::Stopper;
 use crate::net::tls::ServerTls;
@@ -21,13 +21,19 @@ const FOR_EVER: Duration = Duration::from_secs(3600);
 /// More than the kernel takes of a stream that nobody reads.
 const LARGE: usize = 4 << 20;
 
-const TOO_SLOW: &str = "HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+/// What a caller is told when no request can be read from it.
+fn words(unreadable: Unreadable) -> String {
+    format!("HTTP/1.1 400 {unreadable:?}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n")
+}
+
 const REQUEST: &str = "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\n\r\n{}";
 
 /// A connection, seen from the caller, and the process that serves it.
 struct Caller {
     stream: UnixStream,
-    serving: JoinHandle<io::Result<End>>,
+    serving: JoinHandle<io::Result<()>>,
+    /// Why no request could be read from it.
+    refused: Rc<Cell<Option<Unreadable>>>,
     stopper: Stopper,
     began: Instant,
 }
@@ -37,22 +43,23 @@ fn call(answer: usize, tls: Option<TlsAcceptor>) -> Caller {
     let (ours, theirs) = UnixStream::pair().unwrap();
     let stopper = Stopper::new();
     let stop = stopper.signal();
-    let limits = Limits {
-        header_bytes: 16 * 1024,
-        header_timeout: HEADER_TIMEOUT,
-        idle_timeout: IDLE_TIMEOUT,
-        too_slow: Bytes::from_static(TOO_SLOW.as_bytes()),
+    let limits =
+        Limits { header_bytes: 16 * 1024, header_timeout: HEADER_TIMEOUT, idle_timeout: IDLE_TIMEOUT };
+    let refused = Rc::new(Cell::new(None));
+    let told = Rc::clone(&refused);
+    let refuse = move |unreadable| {
+        told.set(Some(unreadable));
+        Bytes::from(words(unreadable))
     };
     let handle = move |request: Request<Incoming>| async move {
         drop(request);
         Response::new(Full::new(Bytes::from(vec![b'x'; answer])))
     };
     let stream = listener::Stream::Unix(theirs);
-    let serving =
-        tokio::task::spawn_local(
-            async move { serve(stream, tls.as_ref(), &limits, &stop, |_| handle).await },
-        );
-    Caller { stream: ours, serving, stopper, began: Instant::now() }
+    let serving = tokio::task::spawn_local(async move {
+        serve(stream, tls.as_ref(), &limits, &stop, |_| handle, refuse).await
+    });
+    Caller { stream: ours, serving, refused, stopper, began: Instant::now() }
 }
 
 impl Caller {
@@ -60,17 +67,20 @@ impl Caller {
         self.stream.write_all(words.as_bytes()).await.unwrap();
     }
 
-    /// Waits until the connection was ended from the other side, and gives how that came and after how long.
-    async fn end(self) -> (End, Duration) {
-        let end = timeout(FOR_EVER, self.serving).await.expect("it is held for ever");
-        (end.unwrap().unwrap(), self.began.elapsed())
+    /// Waits until the connection was ended from the other side, and gives after how long.
+    async fn end(self) -> Duration {
+        let ended = timeout(FOR_EVER, self.serving).await.expect("it is held for ever");
+        // That the caller is gone, or deaf, may come as an error.
+        _ = ended.unwrap();
+        assert_eq!(self.refused.get(), None);
+        self.began.elapsed()
     }
 
     /// Everything until the other side closes.
-    async fn rest(&mut self) -> Vec<u8> {
+    async fn rest(&mut self) -> String {
         let mut bytes = Vec::new();
         timeout(FOR_EVER, self.stream.read_to_end(&mut bytes)).await.expect("it stays open").unwrap();
-        bytes
+        String::from_utf8(bytes).unwrap()
     }
 
     /// The other side gets so far that only time or the caller can bring it further.
@@ -91,9 +101,8 @@ fn acceptor() -> TlsAcceptor {
 }
 
 /// Where the answer's body begins.
-fn body_of(answer: &[u8]) -> &[u8] {
-    let head = answer.windows(4).position(|four| four == b"\r\n\r\n").expect("a whole head");
-    &answer[head + 4..]
+fn body_of(answer: &str) -> &str {
+    answer.split_once("\r\n\r\n").expect("a whole head").1
 }
 
 // === Opening ===
@@ -104,8 +113,7 @@ async fn a_caller_that_begins_http2_and_says_no_more_is_not_kept() {
         for words in ["PRI ", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"] {
             let mut caller = call(2, None);
             caller.say(words).await;
-            let (end, after) = caller.end().await;
-            assert_eq!(end, End::Done);
+            let after = caller.end().await;
             assert!(after <= IDLE_TIMEOUT + 2 * GOODBYE_WITHIN, "{after:?}");
         }
     })
@@ -116,8 +124,7 @@ async fn a_caller_that_begins_http2_and_says_no_more_is_not_kept() {
 async fn a_silent_caller_is_closed_when_its_time_is_up() {
     on_worker(async {
         for (tls, time) in [(None, IDLE_TIMEOUT), (Some(acceptor()), HEADER_TIMEOUT)] {
-            let (end, after) = call(2, tls).end().await;
-            assert_eq!((end, after.as_secs()), (End::Done, time.as_secs()));
+            assert_eq!(call(2, tls).end().await.as_secs(), time.as_secs());
         }
     })
     .await;
@@ -129,9 +136,9 @@ async fn a_head_that_stays_at_its_first_byte_is_too_slow() {
         for words in ["P", "POST / HTTP/1.1\r\nhos"] {
             let mut caller = call(2, None);
             caller.say(words).await;
-            assert_eq!(String::from_utf8_lossy(&caller.rest().await), TOO_SLOW);
-            let (end, after) = caller.end().await;
-            assert_eq!((end, after.as_secs()), (End::SlowHead, HEADER_TIMEOUT.as_secs()), "{words}");
+            assert_eq!(caller.rest().await, self::words(Unreadable::SlowHead));
+            assert_eq!(caller.began.elapsed().as_secs(), HEADER_TIMEOUT.as_secs(), "{words}");
+            assert_eq!(caller.refused.get(), Some(Unreadable::SlowHead));
         }
     })
     .await;
@@ -148,8 +155,7 @@ async fn silent_connections_end_at_once_when_the_process_closes() {
             caller.settled().await;
             assert!(!caller.serving.is_finished(), "it is served until the process closes");
             caller.stopper.advance(Phase::Closing);
-            let (end, after) = caller.end().await;
-            assert_eq!(end, End::Done);
+            let after = caller.end().await;
             assert!(after < Duration::from_secs(1), "{after:?}");
         }
     })
@@ -163,8 +169,8 @@ async fn what_was_said_before_the_process_closes_is_answered() {
         caller.say(REQUEST).await;
         caller.stopper.advance(Phase::Closing);
         let answer = caller.rest().await;
-        assert_eq!(body_of(&answer), b"xx");
-        assert!(String::from_utf8_lossy(&answer).contains("connection: close"));
+        assert_eq!(body_of(&answer), "xx");
+        assert!(answer.contains("connection: close"));
     })
     .await;
 }
@@ -176,8 +182,7 @@ async fn an_http2_connection_ends_soon_after_the_process_closes_whatever_the_cal
         caller.say("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await;
         caller.settled().await;
         caller.stopper.advance(Phase::Closing);
-        let (end, after) = caller.end().await;
-        assert_eq!(end, End::Done);
+        let after = caller.end().await;
         assert!(after <= 2 * GOODBYE_WITHIN, "{after:?}");
     })
     .await;
@@ -190,8 +195,7 @@ async fn a_caller_that_does_not_read_its_answer_is_not_kept() {
     on_worker(async {
         let mut caller = call(LARGE, None);
         caller.say(REQUEST).await;
-        let (end, after) = caller.end().await;
-        assert_eq!((end, after.as_secs()), (End::Done, IDLE_TIMEOUT.as_secs()));
+        assert_eq!(caller.end().await.as_secs(), IDLE_TIMEOUT.as_secs());
     })
     .await;
 }
@@ -235,7 +239,7 @@ async fn a_caller_that_takes_a_little_now_and_then_is_not_kept() {
 }
 
 /// A caller's HTTP/2 whose streams let in so many bytes, and no more.
-async fn http2(caller: Caller, window: u32) -> (h2::client::SendRequest<Bytes>, JoinHandle<io::Result<End>>) {
+async fn http2(caller: Caller, window: u32) -> (h2::client::SendRequest<Bytes>, JoinHandle<io::Result<()>>) {
     let handshake = h2::client::Builder::new().initial_window_size(window).handshake(caller.stream);
     let (sender, connection) = handshake.await.unwrap();
     tokio::task::spawn_local(async move { _ = connection.await });
@@ -260,7 +264,7 @@ async fn an_http2_connection_that_only_answers_pings_is_idle() {
         let mut body = answer_to(&mut sender).await;
         assert_eq!(body.data().await.unwrap().unwrap(), "xx");
         let idle_since = Instant::now();
-        assert_eq!(timeout(FOR_EVER, serving).await.unwrap().unwrap().unwrap(), End::Done);
+        _ = timeout(FOR_EVER, serving).await.expect("it is held for ever").unwrap();
         let after = idle_since.elapsed();
         assert!(after >= IDLE_TIMEOUT && after <= IDLE_TIMEOUT + 2 * GOODBYE_WITHIN, "{after:?}");
     })
@@ -275,7 +279,7 @@ async fn an_http2_caller_whose_window_stays_shut_is_not_kept() {
             let (mut sender, serving) = http2(call(LARGE, None), window).await;
             let _unread = answer_to(&mut sender).await;
             let end = timeout(FOR_EVER, serving).await.expect("it is held for ever");
-            assert_eq!(end.unwrap().unwrap(), End::Done);
+            _ = end.unwrap();
             let after = began.elapsed();
             assert!(after >= IDLE_TIMEOUT && after <= IDLE_TIMEOUT + 3 * GOODBYE_WITHIN, "{after:?}");
         }
@@ -316,7 +320,7 @@ async fn an_http2_caller_that_opens_its_window_by_a_few_bytes_is_not_kept() {
             waits += 1;
         }
         assert!((5..20).contains(&waits), "{waits}");
-        assert_eq!(timeout(FOR_EVER, serving).await.unwrap().unwrap().unwrap(), End::Done);
+        _ = timeout(FOR_EVER, serving).await.expect("it is held for ever").unwrap();
     })
     .await;
 }
@@ -332,23 +336,71 @@ async fn a_slow_head_does_not_cut_the_answer_before_it_in_two() {
         sleep(2 * HEADER_TIMEOUT).await;
         let answer = caller.rest().await;
         let body = body_of(&answer);
-        assert!(body.len() >= LARGE && body[..LARGE].iter().all(|byte| *byte == b'x'), "{}", body.len());
-        let after = String::from_utf8_lossy(&body[LARGE..]);
-        assert!(after.is_empty() || after == TOO_SLOW, "{after}");
+        assert!(body.len() >= LARGE && body[..LARGE].bytes().all(|byte| byte == b'x'), "{}", body.len());
+        let after = &body[LARGE..];
+        assert!(after.is_empty() || after == words(Unreadable::SlowHead), "{after}");
     })
     .await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_slow_head_after_a_whole_answer_is_told() {
+async fn a_head_that_cannot_be_read_is_told_after_a_whole_answer() {
+    on_worker(async {
+        for (head, unreadable) in [
+            ("POST / HTTP/1.1\r\nhost: a\r\n".to_owned(), Unreadable::SlowHead),
+            ("POST / HTTP/7.0\r\n\r\n".to_owned(), Unreadable::BadHead),
+            ("nonsense\r\n\r\n".to_owned(), Unreadable::BadHead),
+            (format!("POST / HTTP/1.1\r\na: {}\r\n", "a".repeat(20_000)), Unreadable::LongHead),
+            (format!("POST /{} HTTP/1.1\r\n", "a".repeat(70_000)), Unreadable::LongHead),
+        ] {
+            // Of a head whose beginning came with another request, only idleness tells.
+            let at_once = (unreadable != Unreadable::SlowHead).then_some(true);
+            for at_once in at_once.into_iter().chain([false]) {
+                let mut caller = call(2, None);
+                if at_once {
+                    caller.say(&format!("{REQUEST}{head}")).await;
+                } else {
+                    caller.say(REQUEST).await;
+                    caller.settled().await;
+                    caller.say(&head).await;
+                }
+                assert_eq!(body_of(&caller.rest().await), format!("xx{}", words(unreadable)), "{head:.30}");
+                assert_eq!(caller.refused.get(), Some(unreadable));
+            }
+        }
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_caller_that_goes_on_talking_hears_why_and_is_not_kept() {
     on_worker(async {
         let mut caller = call(2, None);
+        // More than the kernel keeps, so that it is still talking when it is refused.
+        let head = format!("POST / HTTP/1.1\r\na: {}", "a".repeat(LARGE));
+        let said = timeout(FOR_EVER, caller.stream.write_all(head.as_bytes())).await.expect("nobody listens");
+        said.unwrap();
+        assert_eq!(caller.rest().await, words(Unreadable::LongHead));
+        let began = Instant::now();
+        timeout(FOR_EVER, caller.serving).await.expect("it is held for ever").unwrap().unwrap();
+        assert!(began.elapsed() <= GOODBYE_WITHIN, "{:?}", began.elapsed());
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_behind_an_answer_that_is_not_taken_does_not_cut_it_in_two() {
+    on_worker(async {
+        let mut caller = call(LARGE, None);
         caller.say(REQUEST).await;
         caller.settled().await;
-        caller.say("POST / HTTP/1.1\r\nhost: a\r\n").await;
+        caller.say("nonsense\r\n\r\n").await;
+        caller.settled().await;
         let answer = caller.rest().await;
-        assert_eq!(String::from_utf8_lossy(body_of(&answer)), format!("xx{TOO_SLOW}"));
-        assert_eq!(caller.end().await.0, End::SlowHead);
+        let body = body_of(&answer);
+        assert!(body.len() >= LARGE && body[..LARGE].bytes().all(|byte| byte == b'x'), "{}", body.len());
+        let after = &body[LARGE..];
+        assert!(after.starts_with("HTTP/1.1 400 ") && after.ends_with("\r\n\r\n"), "{after}");
     })
     .await;
 }
