@@ -77,10 +77,16 @@ impl Book {
     /// Takes the tokens for a call, or a place in the queue if a turn before its deadline is possible. `settings` is
     /// read under the lock, so that a change of them cannot be missed.
     pub(super) fn ask(self: &Arc<Self>, ask: Ask<'_>, settings: impl FnOnce() -> Arc<Settings>) -> Asked {
+        // Dropped after the lock, which its permits take.
+        let mut unclaimed = Vec::new();
         let mut state = self.lock();
         let settings = settings();
         let now = Instant::now();
         state.open(ask, &settings, now);
+        if state.app.is_some() {
+            // Who waits at another API goes first if it can.
+            unclaimed = self.hand_out(&mut state, now);
+        }
         let alone = state.is_first(ask);
         state.settle(ask.api.key, &ask.line.source, now);
         let goes = match ask.deadline {
@@ -109,7 +115,7 @@ impl Book {
         }
         let (waiter, mut receiver) = oneshot::channel();
         state.enter(ask.api.key, ask.line, ask.place, waiter, now);
-        let unclaimed = self.hand_out(&mut state, now);
+        unclaimed.extend(self.hand_out(&mut state, now));
         self.watch(&mut state, now);
         drop(state);
         drop(unclaimed);

@@ -183,7 +183,7 @@ impl State {
     /// An app's ceiling that Tencent asked for goes when it has grown back.
     pub(super) fn dissolve(&mut self, now: Instant) {
         if let Some(app) = self.app.as_mut().filter(|app| app.passing) {
-            app.bucket.settle(!self.waiting.is_empty(), now);
+            app.bucket.settle(self.app_binds && !self.waiting.is_empty(), now);
             if app.bucket.is_whole() {
                 self.app = None;
             }
@@ -192,7 +192,6 @@ impl State {
 
     /// Brings up to `now` every bucket that a call needs.
     pub(super) fn settle(&mut self, api: ApiKey, source: &Source, now: Instant) {
-        let waiting = !self.waiting.is_empty();
         let page = self.apis.get_mut(&api);
         if let Some(page) = page
             && let Some(bucket) = &mut page.bucket
@@ -200,10 +199,10 @@ impl State {
             bucket.settle(!page.queue.is_empty(), now);
         }
         if let Some(app) = &mut self.app {
-            app.bucket.settle(waiting, now);
+            app.bucket.settle(self.app_binds && !self.waiting.is_empty(), now);
         }
         if let Some(ceiling) = of_source_mut(&mut self.sources, source) {
-            ceiling.bucket.settle(waiting, now);
+            ceiling.bucket.settle(self.waiting.child(source).is_some(), now);
         }
     }
 

@@ -15,11 +15,9 @@ use crate::gateway::target::ApiKey;
 impl State {
     /// Whether nobody waits who might have to go before a newcomer.
     pub(super) fn is_first(&self, ask: Ask<'_>) -> bool {
-        match self.app {
-            // Any call that waits may be the one that the app's next token is for.
-            Some(_) => self.waiting.is_empty(),
-            None => self.page(ask.api.key).is_none_or(|page| page.queue.is_empty()),
-        }
+        // Where the app's ceiling is what holds calls back, any of them may be the one that its next token is for.
+        let app_binds = self.app.is_some() && self.app_binds && !self.waiting.is_empty();
+        !app_binds && self.page(ask.api.key).is_none_or(|page| page.queue.is_empty())
     }
 
     /// Whether a call may enter the queue; else why not, and when its turn would have been.
@@ -89,7 +87,7 @@ impl State {
         }
         self.dissolve(now);
         if let Some(app) = &mut self.app {
-            app.bucket.settle(true, now);
+            app.bucket.settle(self.app_binds, now);
             if !app.bucket.is_ready(now) {
                 self.app_binds = true;
                 return None;

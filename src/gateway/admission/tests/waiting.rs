@@ -57,7 +57,8 @@ async fn networks_share_turns_equally_however_many_calls_and_names_they_bring() 
     calls.extend([(B, API, "one name"); 900]);
     let counts = gate.queue(&calls).await.counts(8).await;
     let (made_up, one) = (counts["made-up names"], counts["one name"]);
-    assert!(made_up.abs_diff(one) <= 1 && made_up + one >= 760, "{counts:?}");
+    // The first turn comes after a second, when the tokens come home.
+    assert!(made_up.abs_diff(one) <= 1 && made_up + one >= 665, "{counts:?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -99,8 +100,8 @@ async fn rules_share_turns_by_weight_and_their_own_ceiling_is_hard() {
     tokio::time::sleep(LONG).await;
     gate.rules = vec![rule("light", "10.0.0.0/24", 1, 0), rule("capped", "10.0.1.0/24", 3, 10)];
     let counts = gate.queue(&calls).await.counts(9).await;
-    assert!((85..=100).contains(&counts["heavy"]), "{counts:?}");
-    assert!(counts["light"] >= 750, "{counts:?}");
+    assert!((86..=95).contains(&counts["heavy"]), "{counts:?}");
+    assert!(counts["light"] >= 760, "{counts:?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -225,7 +226,7 @@ async fn a_caller_who_hangs_up_gives_its_place_back() {
     leaves.tasks.lock().unwrap().abort_all();
     let entries = stays.entries().await;
     assert!(matches!(entries[..], [("stays", 1000..1010)]), "{entries:?}");
-    assert!(leaves.entries().await.is_empty());
+    assert!(leaves.entries.lock().unwrap().is_empty());
 }
 
 #[tokio::test(start_paused = true)]
@@ -314,7 +315,8 @@ async fn a_reload_makes_no_token_and_wakes_those_who_may_go_now() {
     settings.api.insert(API.parse().unwrap(), ApiCeiling::Periods(vec![a_second(2)]));
     gate.admission.apply(settings);
     let entries = diary.entries().await;
-    assert!(matches!(entries[..], [("first", 0..10), ("second", 1000..1010)]), "{entries:?}");
+    // Half a second for two turns in a second; the second one waits for the only token that is away.
+    assert!(matches!(entries[..], [("first", 0..=500), ("second", 1000..1010)]), "{entries:?}");
 }
 
 #[tokio::test(start_paused = true)]
