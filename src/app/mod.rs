@@ -236,7 +236,7 @@ fn share(
         apis,
         metrics: Arc::clone(metrics),
         limits,
-        in_flight: InFlight::at_most(max_in_flight),
+        in_flight: Arc::new(InFlight::at_most(max_in_flight)),
     });
     let weak = Arc::downgrade(&shared);
     metrics.register_ceilings(Box::new(move || {

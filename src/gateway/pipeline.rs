@@ -53,7 +53,7 @@ pub struct Shared {
     /// Bounds on what a caller can send.
     pub limits: Limits,
     /// Calls under way.
-    pub in_flight: InFlight,
+    pub in_flight: Arc<InFlight>,
 }
 
 /// One worker's gateway.
@@ -111,18 +111,17 @@ impl Gateway {
         ToItsEnd { call: Some(Box::pin(call)), tie, failed }
     }
 
-    /// A refusal as the bytes of a whole HTTP/1.1 response, for a connection on which no request could be read.
+    /// Records the refusal of a caller whose request cannot be read, and gives what it is told: the bytes of a whole
+    /// HTTP/1.1 response.
     #[must_use]
-    pub fn refusal(&self, rejection: &Rejection) -> Bytes {
-        reply::as_bytes(rejection, self.shared.live.load().answers.http_status, &made_request_id())
-    }
-
-    /// Records a refusal of a request that could not be read.
-    pub fn count(&self, rejection: &Rejection) {
-        let settings = self.shared.live.load().record;
+    pub fn refuse(&self, rejection: &Rejection) -> Bytes {
+        let settings = self.shared.live.load();
         let nobody = caller::nobody(Peer::Uid(None));
-        Record::begin(&self.shared.metrics, settings, &nobody, made_request_id(), Rc::default())
+        let request_id = made_request_id();
+        let words = reply::as_bytes(rejection, settings.answers.http_status, &request_id);
+        Record::begin(&self.shared.metrics, settings.record, &nobody, request_id, Rc::default())
             .rejected(rejection, 0);
+        words
     }
 
     async fn record_and_reply<B: Body>(
@@ -133,7 +132,13 @@ impl Gateway {
         tie: Tie,
         mut record: Record,
     ) -> Response<ReplyBody> {
-        let result = self.steps(&live, caller, request, &tie, &mut record).await;
+        let result = match self.shared.in_flight.enter() {
+            Ok(place) => {
+                let result = self.steps(&live, caller, request, &tie, &mut record).await;
+                result.map(|relayed| (relayed, place))
+            }
+            Err(overloaded) => Err(overloaded),
+        };
 
         let request_id = Arc::clone(record.request_id());
         let api = record.api().map(str::to_owned);
@@ -145,8 +150,8 @@ impl Gateway {
             attempts: record.attempts(),
         };
         match result {
-            Ok(mut relayed) => {
-                record_relayed(record, &mut relayed);
+            Ok((mut relayed, place)) => {
+                record_relayed(record, &mut relayed, place);
                 reply::relay(relayed, &aside)
             }
             Err(rejection) => {
@@ -168,7 +173,6 @@ impl Gateway {
     ) -> Result<Relayed, Rejection> {
         let shared = &*self.shared;
         let (head, body) = request.into_parts();
-        let _place = shared.in_flight.enter()?;
         policy::may_call(&caller)?;
         one_host(&head)?;
         let target = target::resolve(head.uri.path(), head.uri.query(), &live.apps, &shared.apis)?;
@@ -243,13 +247,16 @@ async fn read_body<B: Body>(
     if text.trim_ascii_start().starts_with('{') { Ok(body) } else { Err(BadBody::NotAnObject) }
 }
 
-/// Ends the record now, or lets a long answer end it.
-fn record_relayed(record: Record, relayed: &mut Relayed) {
+/// Ends the record now and gives up the place, or lets a long answer do both.
+fn record_relayed(record: Record, relayed: &mut Relayed, place: Place) {
     let status = relayed.status;
     match &mut relayed.content {
         Content::Whole { body, reading, outcome } => record.relayed(reading, *outcome, status, body.len()),
         Content::Long(long) => {
-            long.when_ended(Box::new(move |result, came| record.relayed_long(result, status, came)));
+            long.when_ended(Box::new(move |result, came| {
+                record.relayed_long(result, status, came);
+                drop(place);
+            }));
         }
     }
 }
@@ -303,7 +310,7 @@ pub struct InFlight {
 
 /// A call's place among those under way.
 #[derive(Debug)]
-struct Place<'a>(&'a InFlight);
+struct Place(Arc<InFlight>);
 
 impl InFlight {
     /// At most `most`.
@@ -318,8 +325,8 @@ impl InFlight {
         self.now.load(Ordering::Relaxed)
     }
 
-    fn enter(&self) -> Result<Place<'_>, Rejection> {
-        let place = Place(self);
+    fn enter(self: &Arc<Self>) -> Result<Place, Rejection> {
+        let place = Place(Arc::clone(self));
         if self.now.fetch_add(1, Ordering::Relaxed) < self.most {
             Ok(place)
         } else {
@@ -328,7 +335,7 @@ impl InFlight {
     }
 }
 
-impl Drop for Place<'_> {
+impl Drop for Place {
     fn drop(&mut self) {
         self.0.now.fetch_sub(1, Ordering::Relaxed);
     }

@@ -88,6 +88,24 @@ async fn a_caller_who_leaves_a_long_answer_is_a_fault_and_no_refusal() {
     world.end().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_long_answer_counts_as_under_way_to_its_end() {
+    const LONG: usize = 32 << 20;
+    let mut builder = Builder::new();
+    builder.boot.limits.answer_body = 2 * LONG;
+    builder.boot.max_in_flight = 1;
+    let world = builder.start().await;
+    world.sandbox.control().inject(Fault::new(Effect::Large(LONG)).on(api(WRITE))).unwrap();
+    let mut caller = begin(&world, WRITE).await;
+    caller.read_exact(&mut [0; 1024]).await.unwrap();
+    assert_eq!(world.call(SELDOM, "{}").await.codes(), (503, 9_900_503));
+    assert_eq!(world.metrics().await.sum("refused_total", &[("reason", "overloaded")]), 1.0);
+    drop(caller);
+    world.until(|metrics| metrics.sum("calls_total", &[("api", WRITE)]) == 1.0).await;
+    assert_eq!(world.call(SELDOM, "{}").await.codes(), (200, 0));
+    world.end().await;
+}
+
 /// A caller who has sent a call and waits.
 async fn begin(world: &World, api: &str) -> TcpStream {
     let mut caller = TcpStream::connect(world.host()).await.unwrap();

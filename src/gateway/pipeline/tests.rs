@@ -76,6 +76,6 @@ fn gateway() -> Gateway {
         apis: Apis::new(),
         metrics,
         limits: Limits::default(),
-        in_flight: InFlight::at_most(1),
+        in_flight: Arc::new(InFlight::at_most(1)),
     }))
 }
