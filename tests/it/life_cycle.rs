@@ -24,6 +24,10 @@ async fn sigterm_ends_it_in_the_order_in_which_nothing_is_lost() {
     let tables = "[drain]\naccept_for = \"4s\"\ngrace = \"60s\"\n\
                   [upstream]\nrequest_timeout = \"9s\"\ntotal_timeout = \"9s\"";
     let mut gateway = Serving::start(&sandbox, tables);
+    assert_eq!(
+        crate::binary::run(&["wait", "--admin", &format!("http://{}", gateway.admin)]).status,
+        Some(0)
+    );
     assert_eq!(admin(&gateway, "/readyz").await.status, StatusCode::OK);
     let mut kept = Client::to(&gateway.gateway).await;
     assert_eq!(kept.send(post(READ, "{}")).await.codes(), (200, 0));
