@@ -56,8 +56,7 @@ impl Pace {
     /// Gives the credit that is due. `waiting`: whether calls wait.
     pub(super) fn advance(&mut self, tokens: &Tokens, waiting: bool, now: Instant) {
         let rate = rate(tokens, now);
-        let ahead = (rate * COARSE).max(LATE);
-        let most = if waiting || self.calm_until > now { 1.0 + ahead } else { self.burst };
+        let most = if waiting || self.calm_until > now { 1.0 + rate * COARSE } else { self.burst };
         let elapsed = now.saturating_duration_since(self.at).as_secs_f64();
         self.credit = (self.credit + rate * elapsed).min(most.max(1.0));
         self.at = now;
@@ -130,7 +129,5 @@ const IDLE_SHARE: f64 = 1.0 / 64.0;
 const GAP: f64 = 5.0;
 /// Seconds that a timer may be late.
 const COARSE: f64 = 0.004;
-/// The share of a turn by which one may be late, since another ceiling held the call back, and the next one be early.
-const LATE: f64 = 0.25;
 /// Whatever is reckoned beyond this is looked at again before.
 const LONGEST_LOOK: Duration = Duration::from_secs(24 * 3600);

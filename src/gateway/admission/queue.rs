@@ -88,14 +88,20 @@ impl Queue {
 
     /// How many calls would have their turn before one that begins to wait now, if nobody leaves or comes. Where very
     /// many wait it may say fewer, never more.
-    pub(super) fn ahead(&self, line: &Line, urgency: u8) -> Ahead {
-        let own = |lane: &Lane| lane.by_urgency.iter().take(usize::from(urgency) + 1).sum();
+    pub(super) fn ahead(&self, line: &Line, place: Place) -> Ahead {
         let of_source = self.0.child(&line.source).map_or(0, |(callers, _)| {
-            let own = callers.child(&line.caller).map_or(0, |(lane, _)| own(lane));
+            let own = callers.child(&line.caller).map_or(0, |(lane, _)| lane.ahead(place));
             own + callers.ahead(&line.caller, EQUAL, own)
         });
         let all = of_source + self.0.ahead(&line.source, line.source.weight(), of_source);
         Ahead { all, of_source }
+    }
+
+    /// Whether a later call of the same line waits: then this one returns to a place that it had.
+    pub(super) fn returns(&self, line: &Line, place: Place) -> bool {
+        let callers = self.0.child(&line.source).map(|(callers, _)| callers);
+        let lane = callers.and_then(|callers| callers.child(&line.caller)).map(|(lane, _)| lane);
+        lane.is_some_and(|lane| !lane.is_last(place))
     }
 
     /// How many calls wait in one line.
@@ -150,6 +156,21 @@ impl Lane {
         Some(waiter)
     }
 
+    /// How many go before one at this place.
+    fn ahead(&self, place: Place) -> usize {
+        if self.is_last(place) {
+            self.by_urgency.iter().take(usize::from(place.urgency) + 1).sum()
+        } else {
+            self.calls.range(..place).take(LOOKED_AT).count()
+        }
+    }
+
+    /// Whether all of the same urgency came earlier.
+    fn is_last(&self, place: Place) -> bool {
+        let end = Place { number: u64::MAX, ..place };
+        self.calls.range(place..=end).next().is_none()
+    }
+
     fn count(&mut self, place: Place) -> &mut usize {
         &mut self.by_urgency[usize::from(place.urgency).min(URGENCIES - 1)]
     }
@@ -157,5 +178,7 @@ impl Lane {
 
 /// 0 to 7 (RFC 9218, section 4.1).
 const URGENCIES: usize = 8;
+/// How many calls of a line are counted for one that returns to its place.
+const LOOKED_AT: usize = 64;
 /// Callers of one source are all worth the same.
 pub(super) const EQUAL: NonZeroU32 = NonZeroU32::MIN;

@@ -120,10 +120,17 @@ impl<'a> Repeats<'a> {
         }
     }
 
-    /// One too many, and nothing was done: the ceiling is lowered, and the call goes back to its place in the queue.
+    /// One too many, and nothing was done: the ceiling is lowered, and the call goes back to its place in the queue after
+    /// a pause that doubles. Without it all of its tries could fall into the same second, in which the ceiling is lowered
+    /// only once.
     fn wait_again(&mut self, throttle: Throttle) -> Next {
         let may_wait = self.means.admission.throttled(self.grant, throttle);
-        let pause = if throttle == Throttle::Second { SECOND_PAUSE } else { Duration::ZERO };
+        let pause = match throttle {
+            Throttle::Second => SECOND_PAUSE,
+            Throttle::Api | Throttle::App | Throttle::Pause => {
+                FIRST_THROTTLED_PAUSE * 2_u32.saturating_pow(self.throttled)
+            }
+        };
         let is_in_time = Instant::now() + pause < self.deadline;
         if !may_wait || !is_in_time || self.throttled == MOST_THROTTLED {
             return Next::Done;
@@ -236,6 +243,7 @@ fn pause(retries: u32, chance: f64) -> Duration {
 
 /// How often a call that was one too many waits for another turn.
 const MOST_THROTTLED: u32 = 3;
+const FIRST_THROTTLED_PAUSE: Duration = Duration::from_millis(100);
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 

@@ -30,9 +30,13 @@ impl State {
     ) -> Result<(), (Reason, Instant)> {
         let Some(page) = self.page(ask.api.key) else { return Ok(()) };
         let (waiting, in_line) = (page.queue.len(), page.queue.in_line(ask.line));
+        // Who was refused for rate had a place, which others' coming does not take away.
+        let returns = page.queue.returns(ask.line, ask.place);
         let turn = self.turn(ask.api.key, ask.line, ask.place, now);
         if turn > deadline {
             Err((Reason::TooLate, turn))
+        } else if returns {
+            Ok(())
         } else if in_line >= settings.max_waiting_per_caller {
             Err((Reason::CallerQueueFull, turn))
         } else if waiting >= settings.max_waiting {
@@ -45,7 +49,7 @@ impl State {
     /// The earliest moment at which a call may go that begins to wait now, if all goes as well as it can.
     pub(super) fn turn(&self, api: ApiKey, line: &Line, place: Place, now: Instant) -> Instant {
         let Some(page) = self.page(api) else { return now };
-        let ahead = page.queue.ahead(line, place.urgency);
+        let ahead = page.queue.ahead(line, place);
         let turn = |bucket: Option<&Bucket>, ahead| bucket.map_or(now, |bucket| bucket.turn(ahead, now));
         let of_source = of_source(&self.sources, &line.source).map(|ceiling| &ceiling.bucket);
         turn(page.bucket.as_ref(), ahead.all)

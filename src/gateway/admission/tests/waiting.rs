@@ -45,6 +45,24 @@ async fn a_call_that_was_refused_for_rate_returns_to_its_place() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_call_that_returns_is_not_refused_because_of_those_that_came_later() {
+    let gate = gate(1, |settings| {
+        (settings.max_wait, settings.max_waiting, settings.max_waiting_per_caller) = (ms(3500), 3, 3);
+    })
+    .await;
+    let grant = gate.grant(A, API);
+    let arrival = gate.admission.arrive();
+    gate.admission.admit(&grant, arrival, LONG).await.unwrap().sent();
+    let later = gate.queue(&[(A, API, "1"), (A, API, "2"), (A, API, "3")]).await;
+    assert_eq!(refused(gate.admit(A, API, LONG).await).0, Reason::TooLate);
+    let start = Instant::now();
+    gate.admission.admit(&grant, arrival, LONG).await.unwrap().sent();
+    assert_eq!(start.elapsed().as_secs(), 1);
+    // The last one's turn came too late through it.
+    assert_eq!(later.names().await, ["1", "2"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn networks_share_turns_equally_however_many_calls_and_names_they_bring() {
     let gate = gate(100, |_| ()).await;
     for _ in 0..100 {
@@ -100,7 +118,8 @@ async fn rules_share_turns_by_weight_and_their_own_ceiling_is_hard() {
     tokio::time::sleep(LONG).await;
     gate.rules = vec![rule("light", "10.0.0.0/24", 1, 0), rule("capped", "10.0.1.0/24", 3, 10)];
     let counts = gate.queue(&calls).await.counts(9).await;
-    assert!((86..=95).contains(&counts["heavy"]), "{counts:?}");
+    // For a second all of the tokens are away, most of them with the other.
+    assert!((78..=90).contains(&counts["heavy"]), "{counts:?}");
     assert!(counts["light"] >= 760, "{counts:?}");
 }
 
