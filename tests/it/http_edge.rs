@@ -97,7 +97,7 @@ fn request_lines() -> Vec<Case> {
         case("TRACE", line(&format!("TRACE {READ} HTTP/1.1")), &[405], 0),
         case("an unknown method", line(&format!("BREW {READ} HTTP/1.1")), &[405], 0),
         case("a method in small letters", line(&format!("post {READ} HTTP/1.1")), &[405], 0),
-        case("HTTP/0.9", format!("GET {READ}\r\n"), &[400], 0),
+        case("HTTP/0.9 is the beginning of a head", format!("GET {READ}\r\n"), &[408], 0),
         case("HTTP/0.9 with headers", format!("POST {READ}\r\nhost: x\r\n\r\n"), &[400], 0),
         case("HTTP/2 in HTTP/1's form", line(&format!("POST {READ} HTTP/2.0")), &[400], 0),
         case("HTTP/1.2", line(&format!("POST {READ} HTTP/1.2")), &[400], 0),
@@ -251,7 +251,7 @@ async fn converse(world: &World, sent: &[u8]) -> String {
 /// Each answer, from its status line on.
 fn answers(came: &str) -> impl Iterator<Item = &str> {
     let is_status = |rest: &str| rest.split(' ').nth(1).is_some_and(|status| status.parse::<u16>().is_ok());
-    let found = came.match_indices("HTTP/1.1 ").map(|(at, _)| at).filter(|&at| is_status(&came[at..]));
+    let found = came.match_indices("HTTP/1.").map(|(at, _)| at).filter(|&at| is_status(&came[at..]));
     let starts: Vec<usize> = found.collect();
     let ends: Vec<usize> = starts.iter().skip(1).copied().chain([came.len()]).collect();
     starts.into_iter().zip(ends).map(move |(start, end)| &came[start..end])

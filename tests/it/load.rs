@@ -1,6 +1,9 @@
 //! Callers who offer calls at a steady rate, whether answers come or not.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -62,10 +65,47 @@ async fn end_of(mut sender: SendRequest<Full<Bytes>>, request: Request<Full<Byte
     head.status.as_u16()
 }
 
+/// Watches for times in which this machine lets nobody run: on a busy one, they are most of the time.
+#[derive(Debug)]
+pub(crate) struct Stalls {
+    began: std::time::Instant,
+    over: Arc<AtomicBool>,
+    watcher: JoinHandle<Duration>,
+}
+
+impl Stalls {
+    pub(crate) fn watch() -> Self {
+        let over = Arc::new(AtomicBool::new(false));
+        let watcher = std::thread::spawn({
+            let over = Arc::clone(&over);
+            move || {
+                let mut lost = Duration::ZERO;
+                while !over.load(Ordering::Relaxed) {
+                    let before = std::time::Instant::now();
+                    std::thread::sleep(TICK);
+                    let late = before.elapsed().saturating_sub(TICK);
+                    lost += if late > TICK { late } else { Duration::ZERO };
+                }
+                lost
+            }
+        });
+        Self { began: std::time::Instant::now(), over, watcher }
+    }
+
+    /// The share of the time since the beginning in which there were none.
+    pub(crate) fn end(self) -> f64 {
+        self.over.store(true, Ordering::Relaxed);
+        let lost = self.watcher.join().unwrap();
+        1.0 - lost.as_secs_f64() / self.began.elapsed().as_secs_f64()
+    }
+}
+
 /// How many calls ended with this HTTP status.
 pub(crate) fn with_status(ended: &[u16], status: u16) -> usize {
     ended.iter().filter(|&&ended| ended == status).count()
 }
+
+const TICK: Duration = Duration::from_millis(2);
 
 /// Together they have room for more streams than calls may wait.
 const CONNECTIONS: usize = 6;
