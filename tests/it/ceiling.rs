@@ -149,7 +149,7 @@ async fn a_ceiling_that_is_lower_than_was_thought_is_found_and_callers_wait_inst
         assert!(learnt.refused_for_rate > 0, "else it shows nothing");
         let metrics = world.metrics().await;
         let limit = metrics.sum("ceiling_limit", &[("api", API)]);
-        assert!((2.0..=8.0).contains(&limit), "{limit}");
+        assert!((1.0..=0.6 * f64::from(LIMIT)).contains(&limit), "{limit}");
 
         // What was learnt is kept.
         load.offer(API, LIMIT, Duration::from_secs(5)).await;
