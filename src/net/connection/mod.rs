@@ -111,10 +111,12 @@ where
     let handle = service(stream.client_names());
     let service = Service::new(handle, Rc::clone(&activity), stop.clone(), protocol);
     match protocol {
-        Protocol::Http1 => match serve_http1(stream, service, &activity, limits, stop).await? {
-            Some((stream, unreadable)) => tell(stream, &refuse(unreadable)).await,
-            None => {}
-        },
+        Protocol::Http1 => {
+            let served = serve_http1(stream, service, &activity, limits, stop).await?;
+            if let Some((stream, unreadable)) = served {
+                tell(stream, &refuse(unreadable)).await;
+            }
+        }
         Protocol::Http2 => serve_http2(stream, service, &activity, limits, stop).await?,
     }
     Ok(())
