@@ -68,7 +68,7 @@ async fn end_of(mut sender: SendRequest<Full<Bytes>>, request: Request<Full<Byte
 /// Watches for times in which this machine lets nobody run: on a busy one, they are most of the time.
 #[derive(Debug)]
 pub(crate) struct Stalls {
-    began: std::time::Instant,
+    began: Instant,
     over: Arc<AtomicBool>,
     watcher: JoinHandle<Duration>,
 }
@@ -81,7 +81,7 @@ impl Stalls {
             move || {
                 let mut lost = Duration::ZERO;
                 while !over.load(Ordering::Relaxed) {
-                    let before = std::time::Instant::now();
+                    let before = Instant::now();
                     std::thread::sleep(TICK);
                     let late = before.elapsed().saturating_sub(TICK);
                     lost += if late > TICK { late } else { Duration::ZERO };
@@ -89,7 +89,7 @@ impl Stalls {
                 lost
             }
         });
-        Self { began: std::time::Instant::now(), over, watcher }
+        Self { began: Instant::now(), over, watcher }
     }
 
     /// The share of the time since the beginning in which there were none.
