@@ -27,7 +27,7 @@ use crate::telemetry::metrics::Metrics;
 
 pub use self::readiness::{Readiness, ReadinessState};
 pub use self::server::{Listener, serve};
-pub use self::status::{AppStatus, Status, TrippedApp};
+pub use self::status::{AppStatus, EndpointStatus, Status, TrippedApp};
 
 /// What the answers are made of.
 #[derive(Clone)]

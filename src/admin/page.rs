@@ -97,7 +97,10 @@ fn apps(f: &mut fmt::Formatter<'_>, apps: &[AppStatus]) -> fmt::Result {
         let region = app.region.as_deref().unwrap_or("own endpoints");
         write!(f, "<tr><td>{}<td>{}<td>{}<td>", Escaped(&app.name), app.sdkappid, Escaped(region))?;
         for endpoint in &app.endpoints {
-            write!(f, "{}<br>", Escaped(endpoint))?;
+            match endpoint.healthy {
+                true => write!(f, "{}<br>", Escaped(&endpoint.url))?,
+                false => write!(f, "<span class=\"bad\">{} (passed over)</span><br>", Escaped(&endpoint.url))?,
+            }
         }
         match app.usersig_expires_at {
             Some(expires) => writeln!(f, "<td>{}</tr>", Date(expires))?,
@@ -193,7 +196,9 @@ mod tests {
                 name: "live".to_owned(),
                 sdkappid: 1_400_000_001,
                 region: Some("singapore".to_owned()),
-                endpoints: vec!["https://a.example".to_owned(), "https://b.example".to_owned()],
+                endpoints: [("https://a.example", false), ("https://b.example", true)]
+                    .map(|(url, healthy)| EndpointStatus { url: url.to_owned(), healthy })
+                    .into(),
                 usersig_expires_at: Some(1_700_086_400),
                 tripped: Some(TrippedApp {
                     reason: "wrong_region".to_owned(),
@@ -220,7 +225,7 @@ mod tests {
         for part in [
             "Version 1.2.3, started Tue, 14 Nov 2023 22:13:20 GMT, up for 1 d 1 h.",
             "Ready.",
-            "<td>live<td>1400000001<td>singapore<td>https://a.example<br>https://b.example<br>",
+            "<td>live<td>1400000001<td>singapore<td><span class=\"bad\">https://a.example (passed over)</span><br>https://b.example<br>",
             "<td>Wed, 15 Nov 2023 22:13:20 GMT</tr>",
             "class=\"bad\">Stopped, since Tencent answers 60026: set region. Next probe in 1 min 2 s.</tr>",
             "<td class=\"number\">190.5<td class=\"number\">12<td class=\"number\">3</tr>",
@@ -240,7 +245,7 @@ mod tests {
             name: hostile.clone(),
             sdkappid: 1,
             region: Some(hostile.clone()),
-            endpoints: vec![hostile.clone()],
+            endpoints: vec![EndpointStatus { url: hostile.clone(), healthy: true }],
             usersig_expires_at: None,
             tripped: Some(TrippedApp {
                 reason: hostile.clone(),

@@ -32,11 +32,20 @@ pub struct AppStatus {
     /// Its region; `None` where private endpoints are configured instead.
     pub region: Option<String>,
     /// Where its calls go, the primary first.
-    pub endpoints: Vec<String>,
+    pub endpoints: Vec<EndpointStatus>,
     /// Until when its UserSig is valid, in Unix seconds; `None` before one was signed.
     pub usersig_expires_at: Option<u64>,
     /// Why its calls are refused at once, if they are.
     pub tripped: Option<TrippedApp>,
+}
+
+/// One endpoint of an app at one moment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct EndpointStatus {
+    /// Scheme, host and port.
+    pub url: String,
+    /// Whether the app's calls go there as usual; otherwise they pass it over.
+    pub healthy: bool,
 }
 
 /// Why an app's calls are refused at once.

@@ -24,7 +24,7 @@ fn state() -> State {
             name: "live".to_owned(),
             sdkappid: 1_400_000_001,
             region: None,
-            endpoints: vec!["https://127.0.0.1:18443".to_owned()],
+            endpoints: vec![EndpointStatus { url: "https://127.0.0.1:18443".to_owned(), healthy: false }],
             usersig_expires_at: Some(1_700_086_400),
             tripped: Some(TrippedApp {
                 reason: "wrong_region".to_owned(),
@@ -86,7 +86,7 @@ async fn status_json_tells_the_facts() {
             "name": "live",
             "sdkappid": 1_400_000_001,
             "region": null,
-            "endpoints": ["https://127.0.0.1:18443"],
+            "endpoints": [{ "url": "https://127.0.0.1:18443", "healthy": false }],
             "usersig_expires_at": 1_700_086_400,
             "tripped": {
                 "reason": "wrong_region",

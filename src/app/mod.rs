@@ -25,6 +25,7 @@ use crate::config::settings::{DrainSettings, Settings};
 use crate::gateway::RecordSettings;
 use crate::gateway::admission::{Admission, Reading};
 use crate::gateway::attempt::Budgets;
+use crate::gateway::forward::Health;
 use crate::gateway::credentials::{Credentials, KeySigner, Parts};
 use crate::gateway::pipeline::{Gateway, InFlight, Shared};
 use crate::gateway::target::Apis;
@@ -219,7 +220,7 @@ fn share(
 ) -> Arc<Shared> {
     let parts = Parts {
         signer: Arc::new(KeySigner),
-        clock,
+        clock: Arc::clone(&clock),
         events: Arc::new(CredentialLog(Arc::clone(metrics))),
         jitter: Arc::new(fastrand::f64),
     };
@@ -230,6 +231,7 @@ fn share(
     let shared = Arc::new(Shared {
         credentials: Arc::new(Credentials::new(live.usersig, &live.apps, parts)),
         trips: Trips::new(&live.apps, Arc::clone(metrics)),
+        health: Health::new(&live.apps, clock, Arc::clone(metrics)),
         budgets: Budgets::default(),
         admission: Admission::new(live.ceiling.clone(), control.clone(), Instant::now()),
         live: ArcSwap::from_pointee(live),

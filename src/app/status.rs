@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::ceiling_reading;
-use crate::admin::{AppStatus, Readiness, Status, TrippedApp};
+use crate::admin::{AppStatus, EndpointStatus, Readiness, Status, TrippedApp};
 use crate::clock::WallClock;
 use crate::gateway::pipeline::Shared;
 use crate::gateway::target::App;
+use crate::model::endpoint::Endpoint;
 
 /// Tells the present status, each time it is called.
 pub(super) fn teller(
@@ -32,7 +33,7 @@ fn app_status(app: &App, shared: &Shared) -> AppStatus {
         name: app.name.to_string(),
         sdkappid: app.sdkappid.number(),
         region: app.region.map(|region| region.to_string()),
-        endpoints: app.endpoints.v4.iter().map(ToString::to_string).collect(),
+        endpoints: app.endpoints.v4.iter().map(|endpoint| endpoint_status(app, endpoint, shared)).collect(),
         usersig_expires_at: shared.credentials.current(app).map(|usersig| usersig.expires_at()),
         tripped: shared.trips.reading(app).map(|trip| TrippedApp {
             reason: trip.cause.diagnosis.reason().to_owned(),
@@ -41,6 +42,10 @@ fn app_status(app: &App, shared: &Shared) -> AppStatus {
             probe_in_seconds: trip.probe_in.as_secs() + u64::from(trip.probe_in.subsec_nanos() > 0),
         }),
     }
+}
+
+fn endpoint_status(app: &App, endpoint: &Endpoint, shared: &Shared) -> EndpointStatus {
+    EndpointStatus { url: endpoint.to_string(), healthy: shared.health.is_healthy(app, endpoint) }
 }
 
 /// Keeps readiness true to whether every key can sign. Neither Redis nor Tencent has a say in it.

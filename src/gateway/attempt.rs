@@ -25,7 +25,7 @@ pub use tie::Tie;
 
 use super::admission::Admission;
 use super::credentials::Credentials;
-use super::forward::Call;
+use super::forward::{Call, Health};
 use super::policy::Grant;
 use super::record::Record;
 use super::rejection::Rejection;
@@ -43,6 +43,8 @@ pub struct Means<'a> {
     pub credentials: &'a Credentials,
     /// Which apps are tripped.
     pub trips: &'a Trips,
+    /// How the endpoints are.
+    pub health: &'a Health,
     /// How many retries may be made.
     pub budgets: &'a Budgets,
     /// The worker's upstream connections.

@@ -20,7 +20,7 @@ use super::admission::Admission;
 use super::attempt::{Budgets, Tie};
 use super::caller::{self, Caller};
 use super::credentials::Credentials;
-use super::forward::Call;
+use super::forward::{Call, Health};
 use super::record::Record;
 use super::rejection::{BadBody, Rejection};
 use super::reply::{self, Aside, Content, Relayed, ReplyBody};
@@ -46,6 +46,8 @@ pub struct Shared {
     pub credentials: Arc<Credentials>,
     /// Which apps are tripped.
     pub trips: Trips,
+    /// How the endpoints are.
+    pub health: Health,
     /// How many retries may be made.
     pub budgets: Budgets,
     /// What is counted.
@@ -192,6 +194,7 @@ impl Gateway {
             admission: &shared.admission,
             credentials: &shared.credentials,
             trips: &shared.trips,
+            health: &shared.health,
             budgets: &shared.budgets,
             client: &self.client,
             live,

@@ -7,6 +7,7 @@ use std::fmt::Display;
 
 use super::metrics::{Listener, Metrics};
 use crate::model::app::AppName;
+use crate::model::endpoint::Endpoint;
 use crate::model::error_code::ErrorCode;
 
 /// A UserSig was signed and is used from now on.
@@ -133,6 +134,74 @@ impl AppResumed<'_> {
     pub fn emit(&self, metrics: &Metrics) {
         metrics.app_tripped(self.app.as_str(), self.reason, false);
         tracing::info!(app = %self.app, reason = self.reason, "the app's calls are sent again");
+    }
+}
+
+/// Calls of an app cannot reach an endpoint, or are not answered there, and pass it over from now on.
+pub struct EndpointFailed<'a> {
+    /// Whose calls.
+    pub app: &'a AppName,
+    /// Which endpoint.
+    pub endpoint: &'a Endpoint,
+    /// How the last one failed.
+    pub error: &'a dyn Display,
+}
+
+impl EndpointFailed<'_> {
+    /// Logs it and resets its gauge.
+    pub fn emit(&self, metrics: &Metrics) {
+        let Self { app, endpoint, error } = self;
+        metrics.endpoint_healthy(app.as_str(), endpoint, false);
+        tracing::warn!(%app, %endpoint, %error, "the endpoint failed; it is passed over, but for a call from time to time");
+    }
+}
+
+/// A call was answered at an endpoint that was passed over.
+#[derive(Debug)]
+pub struct EndpointRecovered<'a> {
+    /// Whose call.
+    pub app: &'a AppName,
+    /// Which endpoint.
+    pub endpoint: &'a Endpoint,
+}
+
+impl EndpointRecovered<'_> {
+    /// Logs it and sets its gauge.
+    pub fn emit(&self, metrics: &Metrics) {
+        let Self { app, endpoint } = self;
+        metrics.endpoint_healthy(app.as_str(), endpoint, true);
+        tracing::info!(%app, %endpoint, "the endpoint is used again");
+    }
+}
+
+/// The clock of this machine and that of an endpoint differ by more than a minute.
+#[derive(Debug)]
+pub struct ClockDiffers<'a> {
+    /// Whose clock.
+    pub endpoint: &'a Endpoint,
+    /// How many seconds ours is ahead.
+    pub skew: i64,
+}
+
+impl ClockDiffers<'_> {
+    /// Logs it.
+    pub fn emit(&self) {
+        let Self { endpoint, skew } = self;
+        tracing::warn!(%endpoint, clock_skew_seconds = skew, "this machine's clock is wrong: UserSigs signed by it may be refused");
+    }
+}
+
+/// The clocks agree again.
+#[derive(Debug)]
+pub struct ClockAgrees<'a> {
+    /// Whose clock.
+    pub endpoint: &'a Endpoint,
+}
+
+impl ClockAgrees<'_> {
+    /// Logs it.
+    pub fn emit(&self) {
+        tracing::info!(endpoint = %self.endpoint, "this machine's clock is right again");
     }
 }
 

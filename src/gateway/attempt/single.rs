@@ -106,7 +106,8 @@ async fn exchange(
     let deadline = deadline.min(Instant::now() + live.upstream.request_timeout);
     let sending = forward::Sending { deadline, under_way: tie.under_way() };
     let tries = &mut |endpoint: &_, ended: forward::Attempt| record.tried(endpoint, ended.label());
-    let reply = forward::send(means.client, &live.upstream, call, usersig, permit, sending, tries).await?;
+    let ways = forward::Means { client: means.client, settings: &live.upstream, health: means.health };
+    let reply = forward::send(ways, call, usersig, permit, sending, tries).await?;
 
     let (head, answer) = reply.response.into_parts();
     let rules =

@@ -5,18 +5,29 @@
 //! byte on there is no second try here, since the call may have been executed; whether to repeat it is decided by
 //! whoever reads the failure. What comes out is the response, its body still to be read.
 //!
+//! An endpoint that fails is passed over for a while: [`Health`] remembers that for all workers. The certificate is
+//! checked against the name of whichever endpoint it is, since the backup domains exist against DNS hijack. What
+//! Tencent answers never moves a call to another endpoint.
+//!
 //! What leaves is made here and nowhere else: the URL with the five parameters, and the few headers that travel.
 
+mod breaker;
+mod health;
 pub mod rewrite;
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, header};
 use tokio::time::Instant;
 
+pub use self::health::Health;
+
+use self::breaker::{Fault, Visit};
+use self::health::AppHealth;
 use self::rewrite::{Auth, BadUrl};
 use super::admission::{Permit, Remaining};
 use super::credentials::UserSig;
@@ -46,6 +57,17 @@ impl Default for Settings {
             egress_proxy: None,
         }
     }
+}
+
+/// With what calls are sent.
+#[derive(Debug, Clone, Copy)]
+pub struct Means<'a> {
+    /// The worker's connections.
+    pub client: &'a Client,
+    /// How to use them.
+    pub settings: &'a Settings,
+    /// How the endpoints are.
+    pub health: &'a Health,
 }
 
 /// What leaves, as far as the caller decides on it.
@@ -150,77 +172,127 @@ impl Attempt {
 /// # Errors
 /// When there is no response. The failure says whether the call may have been executed.
 pub async fn send(
-    client: &Client,
-    settings: &Settings,
+    means: Means<'_>,
     call: &Call<'_>,
     usersig: &UserSig,
     permit: Permit,
     sending: Sending<'_>,
     ended: &mut dyn FnMut(&Endpoint, Attempt),
 ) -> Result<Reply, Failure> {
-    let deadline = sending.deadline;
     let app = &call.target.app;
-    let endpoints = app.endpoints.of(call.target.api.name.family());
-    let connecting = client::Settings {
-        connect_timeout: settings.connect_timeout,
-        egress_proxy: settings.egress_proxy.clone(),
-    };
+    let health = means.health.of(app);
     let leaving = Rc::new(Leaving { permit: RefCell::new(permit), under_way: Rc::clone(sending.under_way) });
+    let departing = Departing { means, call, usersig, deadline: sending.deadline, health, leaving };
     let mut last = None;
-    for endpoint in endpoints {
-        // The second time round is for a pooled connection that turned out to be closed.
-        for only_fresh in [false, true] {
-            let failed = |cause, leaving: &Leaving| Failure {
-                cause,
-                may_have_arrived: leaving.permit.borrow().may_have_arrived(),
-                endpoint: Some(endpoint.clone()),
-            };
+    let mut passed_over = Vec::new();
+    for endpoint in app.endpoints.of(call.target.api.name.family()) {
+        let Some(visit) = means.health.lets(&departing.health, endpoint, Instant::now()) else {
+            passed_over.push(endpoint);
+            continue;
+        };
+        match departing.to(endpoint, visit, ended).await {
+            Err(failure) if failure.leaves_others() => last = Some(failure),
+            result => return result,
+        }
+    }
+    for endpoint in passed_over {
+        match departing.to(endpoint, Visit::LastResort, ended).await {
+            Err(failure) if failure.leaves_others() => last = Some(failure),
+            result => return result,
+        }
+    }
+    Err(last.unwrap_or(Failure { cause: Cause::Timeout, may_have_arrived: false, endpoint: None }))
+}
+
+/// A call that is to leave, for whichever endpoint takes it.
+struct Departing<'a> {
+    means: Means<'a>,
+    call: &'a Call<'a>,
+    usersig: &'a UserSig,
+    deadline: Instant,
+    health: Arc<AppHealth>,
+    leaving: Rc<Leaving>,
+}
+
+impl Departing<'_> {
+    /// Tries one endpoint, over a new connection where a pooled one turned out to be closed.
+    async fn to(
+        &self,
+        endpoint: &Endpoint,
+        visit: Visit,
+        ended: &mut dyn FnMut(&Endpoint, Attempt),
+    ) -> Result<Reply, Failure> {
+        // A trial is one of new connections: a pooled one may be dead without knowing.
+        let mut only_fresh = visit == Visit::Trial;
+        loop {
             let began = Instant::now();
-            let connection = async {
-                match only_fresh {
-                    false => client.connection(endpoint, &app.extra_roots, &connecting).await,
-                    true => client.fresh_connection(endpoint, &app.extra_roots, &connecting).await,
-                }
-            };
-            let connection = match tokio::time::timeout_at(deadline, connection).await {
+            let connection = match tokio::time::timeout_at(self.deadline, self.connect(endpoint, only_fresh)).await {
                 Ok(Ok(connection)) => connection,
                 Ok(Err(error)) => {
                     ended(endpoint, Attempt::Unreachable);
-                    last = Some(failed(error.into(), &leaving));
-                    break;
+                    self.means.health.failed(&self.health, endpoint, visit, Fault::Unreachable, &error);
+                    return Err(self.failure(error.into(), endpoint));
                 }
                 Err(_) => {
                     ended(endpoint, Attempt::Timeout);
-                    return Err(failed(Cause::Timeout, &leaving));
+                    return Err(self.unanswered(Cause::Timeout, endpoint, visit, began));
                 }
             };
-            let request = request(call, usersig, endpoint).map_err(|error| failed(error.into(), &leaving))?;
+            let request = request(self.call, self.usersig, endpoint)
+                .map_err(|error| self.failure(error.into(), endpoint))?;
             let reused = connection.is_reused();
-            match exchange(connection, request, &leaving, deadline).await {
+            match exchange(connection, request, &self.leaving, self.deadline).await {
                 Ok(response) => {
                     ended(endpoint, Attempt::Answered);
-                    let remaining = leaving.permit.borrow().remaining();
+                    self.means.health.answered(&self.health, endpoint, visit, response.headers());
+                    let remaining = self.leaving.permit.borrow().remaining();
                     return Ok(Reply { response, endpoint: endpoint.clone(), began, remaining });
                 }
-                Err(Cause::Broken(_)) if reused && !leaving.permit.borrow().may_have_arrived() => {
+                Err(Cause::Broken(_)) if reused && !self.leaving.permit.borrow().may_have_arrived() => {
                     ended(endpoint, Attempt::Stale);
+                    only_fresh = true;
                 }
                 Err(cause) => {
-                    ended(
-                        endpoint,
-                        if matches!(cause, Cause::Timeout) { Attempt::Timeout } else { Attempt::Broken },
-                    );
-                    let failure = failed(cause, &leaving);
-                    if failure.may_have_arrived || matches!(failure.cause, Cause::Timeout) {
-                        return Err(failure);
-                    }
-                    last = Some(failure);
-                    break;
+                    let timed_out = matches!(cause, Cause::Timeout);
+                    ended(endpoint, if timed_out { Attempt::Timeout } else { Attempt::Broken });
+                    return Err(self.unanswered(cause, endpoint, visit, began));
                 }
             }
         }
     }
-    Err(last.unwrap_or(Failure { cause: Cause::Timeout, may_have_arrived: false, endpoint: None }))
+
+    async fn connect(&self, endpoint: &Endpoint, only_fresh: bool) -> Result<Connection, ConnectError> {
+        let Means { client, settings, .. } = self.means;
+        let connecting = client::Settings {
+            connect_timeout: settings.connect_timeout,
+            egress_proxy: settings.egress_proxy.clone(),
+        };
+        let roots = &self.call.target.app.extra_roots;
+        match only_fresh {
+            false => client.connection(endpoint, roots, &connecting).await,
+            true => client.fresh_connection(endpoint, roots, &connecting).await,
+        }
+    }
+
+    /// A failure that speaks against the endpoint, unless the caller had no time for an answer.
+    fn unanswered(&self, cause: Cause, endpoint: &Endpoint, visit: Visit, began: Instant) -> Failure {
+        if !matches!(cause, Cause::Timeout) || began.elapsed() >= TIME_FOR_AN_ANSWER {
+            self.means.health.failed(&self.health, endpoint, visit, Fault::Unanswered, &cause);
+        }
+        self.failure(cause, endpoint)
+    }
+
+    fn failure(&self, cause: Cause, endpoint: &Endpoint) -> Failure {
+        let may_have_arrived = self.leaving.permit.borrow().may_have_arrived();
+        Failure { cause, may_have_arrived, endpoint: Some(endpoint.clone()) }
+    }
+}
+
+impl Failure {
+    /// Whether another endpoint may be tried: nothing was sent, and there is time.
+    fn leaves_others(&self) -> bool {
+        !self.may_have_arrived && matches!(self.cause, Cause::Unreachable(_) | Cause::Broken(_))
+    }
 }
 
 async fn exchange(
@@ -283,5 +355,8 @@ fn request(call: &Call<'_>, usersig: &UserSig, endpoint: &Endpoint) -> Result<Re
     }
     Ok(request)
 }
+
+/// A caller who gives less time than this learns nothing about an endpoint that stays silent.
+const TIME_FOR_AN_ANSWER: Duration = Duration::from_millis(500);
 
 const USER_AGENT: &str = concat!("usersig-gateway/", env!("CARGO_PKG_VERSION"));

@@ -60,15 +60,17 @@ fn gateway() -> Gateway {
     let mut apps = Apps::default();
     apps.add(app, true).unwrap();
     let live = Settings::of(apps);
+    let clock = Arc::new(ManualClock::at_unix(1_700_000_000));
     let parts = Parts {
         signer: Arc::new(KeySigner),
-        clock: Arc::new(ManualClock::at_unix(1_700_000_000)),
+        clock: Arc::<ManualClock>::clone(&clock),
         events: Arc::new(()),
         jitter: Arc::new(|| 0.5),
     };
     let metrics = Metrics::new("1");
     Gateway::new(Arc::new(Shared {
         trips: Trips::new(&live.apps, Arc::clone(&metrics)),
+        health: Health::new(&live.apps, clock, Arc::clone(&metrics)),
         budgets: Budgets::default(),
         credentials: Arc::new(Credentials::new(live.usersig, &live.apps, parts)),
         admission: Admission::new(live.ceiling.clone(), tokio::runtime::Handle::current(), Instant::now()),

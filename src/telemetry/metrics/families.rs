@@ -33,9 +33,11 @@ pub(super) struct Families {
     pub(super) ceiling_store: IntGaugeVec,
     pub(super) attempts: IntCounterVec,
     pub(super) retries: IntCounterVec,
+    pub(super) endpoint_healthy: IntGaugeVec,
     pub(super) app_tripped: IntGaugeVec,
     pub(super) usersig_signed: IntCounterVec,
     pub(super) usersig_expires: IntGaugeVec,
+    pub(super) clock_skew: IntGaugeVec,
     pub(super) connections: IntGaugeVec,
     pub(super) ignored_headers: IntCounterVec,
     pub(super) build_info: IntGaugeVec,
@@ -88,6 +90,11 @@ impl Families {
                 "Further tries of a call, by what the one before came to.",
                 &["app", "api", "reason"],
             ),
+            endpoint_healthy: add.gauge(
+                "endpoint_healthy",
+                "1 while the app's calls go to the endpoint as usual, 0 while they pass it over.",
+                &["app", "endpoint"],
+            ),
             app_tripped: add.gauge(
                 "app_tripped",
                 "1 while the app's calls are refused at once, since Tencent refuses them all for this reason.",
@@ -102,6 +109,11 @@ impl Families {
                 "usersig_expires_timestamp_seconds",
                 "When the UserSig in use ends to be valid, in seconds since 1970-01-01 UTC.",
                 &["app"],
+            ),
+            clock_skew: add.gauge(
+                "clock_skew_seconds",
+                "How far this machine's clock is ahead of the endpoint's, by the date of its last answers.",
+                &["endpoint"],
             ),
             connections: add.gauge(
                 "connections",

@@ -3,7 +3,6 @@ use std::time::Duration;
 
 use super::*;
 use crate::model::call_outcome::CallOutcome;
-use crate::model::endpoint::Endpoint;
 use crate::model::error_code::ErrorCode;
 use crate::telemetry::labels::OTHER;
 
@@ -36,6 +35,8 @@ fn full() -> Arc<Metrics> {
     metrics.usersig_signed("live", 1_700_000_000);
     metrics.usersig_failed("live");
     metrics.app_tripped("live", "wrong_key", true);
+    metrics.endpoint_healthy("live", &endpoint, true);
+    metrics.clock_skew(&endpoint, -2);
     metrics.register_ceilings(Box::new(|| {
         vec![CeilingReading {
             app: "live".into(),
@@ -75,8 +76,10 @@ fn every_family_has_its_contracted_name_and_labels() {
         r#"usersig_gateway_ceiling_unproven_total{api="live_config/get_callback",app="live"}"#,
         r#"usersig_gateway_ceiling_used{api="live_config/get_callback",app="live"}"#,
         r#"usersig_gateway_ceiling_waiting{api="live_config/get_callback",app="live"}"#,
+        r#"usersig_gateway_clock_skew_seconds{endpoint="a.example"}"#,
         r#"usersig_gateway_connections{listener="admin"}"#,
         r#"usersig_gateway_connections{listener="gateway"}"#,
+        r#"usersig_gateway_endpoint_healthy{app="live",endpoint="a.example"}"#,
         r#"usersig_gateway_ignored_headers_total{header="priority"}"#,
         r#"usersig_gateway_refused_total{api="live_config/get_callback",app="live",caller="gifts",reason="queue_full"}"#,
         r#"usersig_gateway_retries_total{api="live_config/get_callback",app="live",reason="broken"}"#,
@@ -100,7 +103,7 @@ fn every_family_has_help_in_a_sentence_and_a_type() {
         assert!(text.contains(&format!("# TYPE {name} ")), "{line}");
     }
     assert_eq!(families, text.lines().filter(|line| line.starts_with("# TYPE ")).count());
-    assert_eq!(text.lines().filter(|line| line.starts_with("# HELP usersig_gateway_")).count(), 19);
+    assert_eq!(text.lines().filter(|line| line.starts_with("# HELP usersig_gateway_")).count(), 21);
 }
 
 #[test]
@@ -126,6 +129,8 @@ fn values_are_those_that_were_counted() {
     assert_eq!(of("ceiling_waiting", here), Some(3.0));
     assert_eq!(of("ceiling_unproven_total", here), Some(4.0));
     assert_eq!(of("ceiling_shadow_total", here), Some(5.0));
+    assert_eq!(of("endpoint_healthy", r#"app="live",endpoint="a.example""#), Some(1.0));
+    assert_eq!(of("clock_skew_seconds", r#"endpoint="a.example""#), Some(-2.0));
     assert_eq!(of("ceiling_store", r#"mode="local""#), Some(1.0));
     assert_eq!(of("ceiling_store", r#"mode="shared""#), Some(0.0));
     assert_eq!(of("usersig_expires_timestamp_seconds", r#"app="live""#), Some(1_700_000_000.0));

@@ -1,0 +1,251 @@
+//! How each app's endpoints are, as far as its calls tell: which are to be passed over, and whose clock differs from
+//! ours.
+//!
+//! Apps are kept apart, though they may share an endpoint: one that trusts the wrong certificates must not turn the
+//! others away from it. `breaker` has the rules; here are the lock and the telling.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::UNIX_EPOCH;
+
+use arc_swap::ArcSwap;
+use http::{HeaderMap, header};
+use tokio::time::Instant;
+
+use super::breaker::{Breaker, Fault, Visit};
+use crate::clock::WallClock;
+use crate::gateway::target::{App, Apps};
+use crate::model::app::SdkAppId;
+use crate::model::endpoint::Endpoint;
+use crate::telemetry::events::{ClockAgrees, ClockDiffers, EndpointFailed, EndpointRecovered};
+use crate::telemetry::metrics::Metrics;
+
+/// How every app's endpoints are. Shared by all workers.
+#[derive(Debug)]
+pub struct Health {
+    apps: ArcSwap<HashMap<SdkAppId, Arc<AppHealth>>>,
+    tell: Tell,
+}
+
+/// How one app's endpoints are.
+#[derive(Debug)]
+pub(super) struct AppHealth {
+    app: Arc<App>,
+    sites: Box<[Site]>,
+}
+
+/// How one endpoint of one app is.
+#[derive(Debug)]
+struct Site {
+    endpoint: Endpoint,
+    /// Nothing is held against it, and that was told. The usual call looks at nothing else.
+    well: AtomicBool,
+    state: Mutex<State>,
+    /// In which second the clocks were compared last.
+    compared: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    breaker: Breaker,
+    clock_differs: bool,
+    /// The app was changed or removed: what comes of calls that are still under way is not told.
+    forgotten: bool,
+}
+
+/// Whom to tell, and by which clock.
+#[derive(Debug)]
+struct Tell {
+    clock: Arc<dyn WallClock>,
+    metrics: Arc<Metrics>,
+}
+
+// === impl Health ===
+
+impl Health {
+    /// Nothing is known of any endpoint.
+    #[must_use]
+    pub fn new(apps: &Apps, clock: Arc<dyn WallClock>, metrics: Arc<Metrics>) -> Self {
+        let health = Self { apps: ArcSwap::default(), tell: Tell { clock, metrics } };
+        health.replace(apps);
+        health
+    }
+
+    /// Takes new apps. What is known of the endpoints of one that calls as before stays known.
+    pub fn replace(&self, apps: &Apps) {
+        let before = self.apps.load_full();
+        let after = apps.all().into_iter().map(|app| {
+            let known = before.get(&app.sdkappid).filter(|known| calls_alike(&known.app, app));
+            (app.sdkappid, known.map_or_else(|| Arc::new(AppHealth::of(app)), Arc::clone))
+        });
+        let after: Arc<HashMap<_, _>> = Arc::new(after.collect());
+        self.apps.store(Arc::clone(&after));
+        for (sdkappid, gone) in &*before {
+            if after.get(sdkappid).is_none_or(|kept| !Arc::ptr_eq(kept, gone)) {
+                gone.forget(&self.tell.metrics);
+            }
+        }
+    }
+
+    /// Whether calls of the app go to the endpoint as usual.
+    #[must_use]
+    pub fn is_healthy(&self, app: &App, endpoint: &Endpoint) -> bool {
+        let apps = self.apps.load();
+        let site = apps.get(&app.sdkappid).and_then(|known| known.site(endpoint));
+        site.is_none_or(|site| !site.lock().breaker.is_open())
+    }
+
+    pub(super) fn of(&self, app: &Arc<App>) -> Arc<AppHealth> {
+        let apps = self.apps.load();
+        let known = apps.get(&app.sdkappid).filter(|known| calls_alike(&known.app, app));
+        // A call may hold an app from before a reload: what comes of it concerns nobody else.
+        known.map_or_else(|| Arc::new(AppHealth::forgotten(app)), Arc::clone)
+    }
+
+    /// Whether a call should go there now.
+    pub(super) fn lets(&self, of: &AppHealth, endpoint: &Endpoint, now: Instant) -> Option<Visit> {
+        match of.site(endpoint) {
+            Some(site) if !site.well.load(Ordering::Acquire) => site.lock().breaker.lets(now),
+            _ => Some(Visit::Usual),
+        }
+    }
+
+    /// A call was answered there, with these headers.
+    pub(super) fn answered(&self, of: &AppHealth, endpoint: &Endpoint, visit: Visit, headers: &HeaderMap) {
+        let Some(site) = of.site(endpoint) else { return };
+        if !site.well.load(Ordering::Acquire) {
+            site.answered(&of.app, visit, &self.tell.metrics);
+        }
+        site.compare_clocks(headers, &self.tell);
+    }
+
+    /// A call failed there.
+    pub(super) fn failed(
+        &self,
+        of: &AppHealth,
+        endpoint: &Endpoint,
+        visit: Visit,
+        fault: Fault,
+        error: &dyn std::fmt::Display,
+    ) {
+        let Some(site) = of.site(endpoint) else { return };
+        let mut state = site.lock();
+        site.well.store(false, Ordering::Release);
+        let opened = state.breaker.failed(fault, visit, Instant::now(), fastrand::f64());
+        // Told under the lock, so that the log has changes in their order.
+        if opened && !state.forgotten {
+            EndpointFailed { app: &of.app.name, endpoint, error }.emit(&self.tell.metrics);
+        }
+    }
+}
+
+/// Whether what calls of one found holds for the other.
+fn calls_alike(a: &Arc<App>, b: &Arc<App>) -> bool {
+    Arc::ptr_eq(a, b)
+        || (a.name == b.name && a.endpoints == b.endpoints && a.extra_roots == b.extra_roots)
+}
+
+// === impl AppHealth ===
+
+impl AppHealth {
+    fn of(app: &Arc<App>) -> Self {
+        let mut endpoints: Vec<&Endpoint> = Vec::new();
+        for endpoint in app.endpoints.v4.iter().chain(&app.endpoints.v1) {
+            if !endpoints.contains(&endpoint) {
+                endpoints.push(endpoint);
+            }
+        }
+        Self { app: Arc::clone(app), sites: endpoints.into_iter().map(Site::of).collect() }
+    }
+
+    fn forgotten(app: &Arc<App>) -> Self {
+        let health = Self::of(app);
+        for site in &health.sites {
+            site.lock().forgotten = true;
+        }
+        health
+    }
+
+    fn forget(&self, metrics: &Metrics) {
+        for site in &self.sites {
+            let mut state = site.lock();
+            state.forgotten = true;
+            metrics.endpoint_forgotten(self.app.name.as_str(), &site.endpoint);
+        }
+    }
+
+    /// An app has a handful.
+    fn site(&self, endpoint: &Endpoint) -> Option<&Site> {
+        self.sites.iter().find(|site| site.endpoint == *endpoint)
+    }
+}
+
+// === impl Site ===
+
+impl Site {
+    fn of(endpoint: &Endpoint) -> Self {
+        Self {
+            endpoint: endpoint.clone(),
+            well: AtomicBool::new(false),
+            state: Mutex::default(),
+            compared: AtomicU64::new(0),
+        }
+    }
+
+    fn answered(&self, app: &App, visit: Visit, metrics: &Metrics) {
+        let mut state = self.lock();
+        let recovered = state.breaker.answered(visit, Instant::now());
+        if !state.breaker.is_clear() {
+            return;
+        }
+        self.well.store(true, Ordering::Release);
+        if state.forgotten {
+            return;
+        }
+        if recovered {
+            EndpointRecovered { app: &app.name, endpoint: &self.endpoint }.emit(metrics);
+        } else {
+            metrics.endpoint_healthy(app.name.as_str(), &self.endpoint, true);
+        }
+    }
+
+    /// Once a second at most: all answers of one second say the same.
+    fn compare_clocks(&self, headers: &HeaderMap, tell: &Tell) {
+        let now = tell.clock.unix_seconds();
+        if self.compared.swap(now, Ordering::Relaxed) == now {
+            return;
+        }
+        let Some(theirs) = date(headers) else { return };
+        let skew = now.cast_signed().saturating_sub(theirs.cast_signed());
+        let mut state = self.lock();
+        if state.forgotten {
+            return;
+        }
+        tell.metrics.clock_skew(&self.endpoint, skew);
+        let differs = skew.unsigned_abs() > MOST_SKEW;
+        let differed = std::mem::replace(&mut state.clock_differs, differs);
+        match (differed, differs) {
+            (false, true) => ClockDiffers { endpoint: &self.endpoint, skew }.emit(),
+            (true, false) => ClockAgrees { endpoint: &self.endpoint }.emit(),
+            _ => {}
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// When an answer says that it was made, in Unix seconds (RFC 9110, section 6.6.1).
+fn date(headers: &HeaderMap) -> Option<u64> {
+    let date = httpdate::parse_http_date(headers.get(header::DATE)?.to_str().ok()?).ok()?;
+    Some(date.duration_since(UNIX_EPOCH).ok()?.as_secs())
+}
+
+/// In seconds; from here on it is warned of. A UserSig carries the second of its signing, so signatures that seem to
+/// come from another time fail.
+const MOST_SKEW: u64 = 60;
+
+#[cfg(test)]
+mod tests;
