@@ -1,4 +1,4 @@
-//! The admin listener: health, metrics and status. Reads snapshots, changes nothing.
+//! The admin listener: health, metrics and status, and two commands.
 //!
 //! | route | answer |
 //! | --- | --- |
@@ -8,12 +8,15 @@
 //! | `GET /startupz` | 200 once the process has started |
 //! | `GET /status.json` | version, readiness, apps and ceilings |
 //! | `GET /` | the same as a page for people |
+//! | `POST /-/reload` | reads the configuration anew: 200, or 422 with its problems |
+//! | `POST /-/quit` | begins to end the process, as SIGTERM does: 202 |
 //!
 //! [`serve`] takes a listener that is bound already and answers on it until the process is killed, so that a drain can be
-//! watched to its end. None of the answers waits for anything: what they show is in memory, and neither Tencent nor
+//! watched to its end. None of the answers to `GET` waits for anything: what they show is in memory, and neither Tencent nor
 //! a shared store is asked. What can go wrong is a client that is slow or too many: their number, the size
 //! and time of their headers, and the life of a connection have bounds, and request bodies are not read.
 
+mod commands;
 mod page;
 mod readiness;
 mod routes;
@@ -25,9 +28,10 @@ use std::sync::Arc;
 
 use crate::telemetry::metrics::Metrics;
 
+pub use self::commands::{Command, Orders, Reloaded};
 pub use self::readiness::{Readiness, ReadinessState};
 pub use self::server::{Listener, serve};
-pub use self::status::{AppStatus, EndpointStatus, Status, TrippedApp};
+pub use self::status::{AppStatus, ConfigStatus, EndpointStatus, Status, TrippedApp};
 
 /// What the answers are made of.
 #[derive(Clone)]
@@ -38,6 +42,8 @@ pub struct State {
     pub readiness: Readiness,
     /// Tells the present status. It is called for each request and should not wait.
     pub status: Arc<dyn Fn() -> Status + Send + Sync>,
+    /// Whom it may pass commands to.
+    pub orders: Orders,
 }
 
 impl fmt::Debug for State {

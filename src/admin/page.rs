@@ -9,7 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use http::HeaderValue;
 use sha2::{Digest, Sha256};
 
-use super::{AppStatus, ReadinessState, Status, TrippedApp};
+use super::{AppStatus, ConfigStatus, ReadinessState, Status, TrippedApp};
 use crate::telemetry::metrics::CeilingReading;
 
 const STYLE: &str = "\
@@ -54,6 +54,7 @@ impl fmt::Display for Page<'_> {
              <title>usersig-gateway</title><style>{STYLE}</style></head><body>\n<h1>usersig-gateway</h1>\n"
         )?;
         process(f, self.status)?;
+        config(f, &self.status.config)?;
         apps(f, &self.status.apps)?;
         ceilings(f, &self.status.ceilings)?;
         f.write_str("<p>")?;
@@ -80,13 +81,27 @@ fn process(f: &mut fmt::Formatter<'_>, status: &Status) -> fmt::Result {
                 ReadinessState::Draining => "Draining",
                 ReadinessState::Ready | ReadinessState::NotReady(_) => "Not ready",
             };
-            write!(f, "<p class=\"bad\">{word}:</p>\n<ul>")?;
-            for reason in reasons {
-                write!(f, "<li>{}</li>", Escaped(&reason))?;
-            }
-            f.write_str("</ul>\n")
+            write!(f, "<p class=\"bad\">{word}:</p>\n")?;
+            list(f, &reasons)
         }
     }
+}
+
+fn config(f: &mut fmt::Formatter<'_>, config: &ConfigStatus) -> fmt::Result {
+    let since = Date(config.taken_at);
+    if config.rejected.is_empty() {
+        return writeln!(f, "<p>Configuration of {since}.</p>");
+    }
+    writeln!(f, "<p class=\"bad\">Configuration of {since}, since the changed one has problems:</p>")?;
+    list(f, &config.rejected)
+}
+
+fn list(f: &mut fmt::Formatter<'_>, lines: &[String]) -> fmt::Result {
+    f.write_str("<ul>")?;
+    for line in lines {
+        write!(f, "<li>{}</li>", Escaped(line))?;
+    }
+    f.write_str("</ul>\n")
 }
 
 fn apps(f: &mut fmt::Formatter<'_>, apps: &[AppStatus]) -> fmt::Result {
@@ -99,7 +114,9 @@ fn apps(f: &mut fmt::Formatter<'_>, apps: &[AppStatus]) -> fmt::Result {
         for endpoint in &app.endpoints {
             match endpoint.healthy {
                 true => write!(f, "{}<br>", Escaped(&endpoint.url))?,
-                false => write!(f, "<span class=\"bad\">{} (passed over)</span><br>", Escaped(&endpoint.url))?,
+                false => {
+                    write!(f, "<span class=\"bad\">{} (passed over)</span><br>", Escaped(&endpoint.url))?
+                }
             }
         }
         match app.usersig_expires_at {
@@ -185,6 +202,7 @@ impl fmt::Display for Span {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::admin::EndpointStatus;
 
     fn status() -> Status {
         Status {
@@ -192,6 +210,7 @@ mod tests {
             started_at: 1_700_000_000,
             uptime_seconds: 90_061,
             readiness: ReadinessState::Ready,
+            config: ConfigStatus { taken_at: 1_700_000_000, rejected: Vec::new() },
             apps: vec![AppStatus {
                 name: "live".to_owned(),
                 sdkappid: 1_400_000_001,
@@ -225,6 +244,7 @@ mod tests {
         for part in [
             "Version 1.2.3, started Tue, 14 Nov 2023 22:13:20 GMT, up for 1 d 1 h.",
             "Ready.",
+            "<p>Configuration of Tue, 14 Nov 2023 22:13:20 GMT.</p>",
             "<td>live<td>1400000001<td>singapore<td><span class=\"bad\">https://a.example (passed over)</span><br>https://b.example<br>",
             "<td>Wed, 15 Nov 2023 22:13:20 GMT</tr>",
             "class=\"bad\">Stopped, since Tencent answers 60026: set region. Next probe in 1 min 2 s.</tr>",
@@ -241,6 +261,7 @@ mod tests {
         let mut status = status();
         status.version.clone_from(&hostile);
         status.readiness = ReadinessState::NotReady(vec![hostile.clone()]);
+        status.config.rejected = vec![hostile.clone()];
         status.apps[0] = AppStatus {
             name: hostile.clone(),
             sdkappid: 1,
@@ -258,7 +279,7 @@ mod tests {
         status.ceilings[0].api = hostile;
         let page = render(&status, &["/<script>"]);
         assert!(!page.contains("<script"), "{page}");
-        assert_eq!(page.matches("&lt;script&gt;&#39;&quot;&amp;").count(), 8);
+        assert_eq!(page.matches("&lt;script&gt;&#39;&quot;&amp;").count(), 9);
         assert!(page.contains("not signed yet") && page.contains("Not ready:"));
     }
 

@@ -4,9 +4,10 @@ use bytes::Bytes;
 use http::header::{
     ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
 };
-use http::{HeaderValue, Method, Response, StatusCode};
+use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::Full;
 
+use super::commands::Order;
 use super::{State, page};
 use crate::telemetry::metrics;
 
@@ -14,7 +15,7 @@ const TEXT: &str = "text/plain; charset=utf-8";
 const JSON: &str = "application/json";
 const HTML: &str = "text/html; charset=utf-8";
 
-/// What one can ask for.
+/// What one can look at, and what one can ask for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Route {
     Page,
@@ -23,10 +24,13 @@ enum Route {
     Readyz,
     Startupz,
     StatusJson,
+    Command(Order),
 }
 
-const ROUTES: [(&str, Route); 6] = [
+const ROUTES: [(&str, Route); 8] = [
     ("/", Route::Page),
+    ("/-/quit", Route::Command(Order::Quit)),
+    ("/-/reload", Route::Command(Order::Reload)),
     ("/livez", Route::Livez),
     ("/metrics", Route::Metrics),
     ("/readyz", Route::Readyz),
@@ -34,17 +38,24 @@ const ROUTES: [(&str, Route); 6] = [
     ("/status.json", Route::StatusJson),
 ];
 
-/// The answer to one request. `HEAD` gets that of `GET`; the server leaves out its body.
-pub(super) fn answer(state: &State, method: &Method, path: &str) -> Response<Full<Bytes>> {
+/// The answer to one request. `HEAD` gets that of `GET`; the server leaves out its body. `is_local`: it comes from this
+/// machine.
+pub(super) async fn answer<B>(state: &State, request: &Request<B>, is_local: bool) -> Response<Full<Bytes>> {
+    let path = request.uri().path();
     let Some((_, route)) = ROUTES.iter().find(|(known, _)| *known == path) else {
         return text(StatusCode::NOT_FOUND, not_found());
     };
-    if !matches!(*method, Method::GET | Method::HEAD) {
-        let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n");
-        response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
-        return response;
+    let is_command = matches!(route, Route::Command(_));
+    match *request.method() {
+        Method::GET | Method::HEAD if !is_command => {}
+        Method::POST if is_command => {}
+        _ => return wrong_method(if is_command { "POST" } else { "GET, HEAD" }),
     }
     match route {
+        Route::Command(order) => {
+            let (status, told) = state.orders.obey(*order, request.headers(), is_local).await;
+            text(status, told)
+        }
         Route::Page => status_page(state),
         Route::Livez => text(StatusCode::OK, "ok\n"),
         Route::Metrics => respond(StatusCode::OK, metrics::CONTENT_TYPE, state.metrics.encode()),
@@ -53,6 +64,12 @@ pub(super) fn answer(state: &State, method: &Method, path: &str) -> Response<Ful
         Route::Startupz => text(StatusCode::SERVICE_UNAVAILABLE, "starting\n"),
         Route::StatusJson => status_json(state),
     }
+}
+
+fn wrong_method(allowed: &'static str) -> Response<Full<Bytes>> {
+    let mut response = text(StatusCode::METHOD_NOT_ALLOWED, format!("only {allowed}\n"));
+    response.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
+    response
 }
 
 fn readyz(state: &State) -> Response<Full<Bytes>> {
@@ -74,7 +91,8 @@ fn status_json(state: &State) -> Response<Full<Bytes>> {
 }
 
 fn status_page(state: &State) -> Response<Full<Bytes>> {
-    let links: Vec<&str> = ROUTES.iter().map(|(path, _)| *path).filter(|path| *path != "/").collect();
+    let pages = ROUTES.iter().filter(|(_, route)| !matches!(route, Route::Page | Route::Command(_)));
+    let links: Vec<&str> = pages.map(|(path, _)| *path).collect();
     let mut response = respond(StatusCode::OK, HTML, page::render(&(state.status)(), &links));
     response.headers_mut().insert(CONTENT_SECURITY_POLICY, page::content_security_policy());
     response.headers_mut().insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));

@@ -95,11 +95,12 @@ impl Server {
             let slot = Arc::clone(&self.slots).acquire_owned().await.expect("nobody closes the semaphore");
             while connections.try_join_next().is_some() {}
             let accepted = match &self.listener {
-                Listener::Tcp(listener) => listener.accept().await.map(|(stream, _)| {
-                    connections.spawn(connection(stream, slot, Arc::clone(&self.state)));
+                Listener::Tcp(listener) => listener.accept().await.map(|(stream, peer)| {
+                    let is_local = peer.ip().to_canonical().is_loopback();
+                    connections.spawn(connection(stream, is_local, slot, Arc::clone(&self.state)));
                 }),
                 Listener::Unix(listener) => listener.accept().await.map(|(stream, _)| {
-                    connections.spawn(connection(stream, slot, Arc::clone(&self.state)));
+                    connections.spawn(connection(stream, true, slot, Arc::clone(&self.state)));
                 }),
             };
             if let Err(error) = accepted {
@@ -119,15 +120,16 @@ async fn pause_after(error: &io::Error) {
     sleep(ACCEPT_PAUSE).await;
 }
 
-/// Serves one connection to its end, which comes soon enough whatever the client does.
-pub(super) async fn connection<S>(stream: S, _slot: OwnedSemaphorePermit, state: Arc<State>)
+/// Serves one connection to its end, which comes soon enough whatever the client does. `is_local`: it comes from this
+/// machine.
+pub(super) async fn connection<S>(stream: S, is_local: bool, _slot: OwnedSemaphorePermit, state: Arc<State>)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let _open = state.metrics.connection(metrics::Listener::Admin);
     let service = service_fn(|request: Request<Incoming>| {
-        let response = routes::answer(&state, request.method(), request.uri().path());
-        async { Ok::<_, Infallible>(response) }
+        let state = Arc::clone(&state);
+        async move { Ok::<_, Infallible>(routes::answer(&state, &request, is_local).await) }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())

@@ -16,10 +16,21 @@ pub struct Status {
     pub uptime_seconds: u64,
     /// Whether calls can be served.
     pub readiness: ReadinessState,
+    /// Its configuration.
+    pub config: ConfigStatus,
     /// The configured apps.
     pub apps: Vec<AppStatus>,
     /// The ceilings that are in use.
     pub ceilings: Vec<CeilingReading>,
+}
+
+/// The configuration at one moment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ConfigStatus {
+    /// When the one in force was taken, in Unix seconds.
+    pub taken_at: u64,
+    /// What is wrong with the file as it was read since then; nothing else of it is in force.
+    pub rejected: Vec<String>,
 }
 
 /// One configured app at one moment.

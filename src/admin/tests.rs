@@ -1,15 +1,17 @@
 use std::time::Duration;
 
-use http::{Method, StatusCode};
-use http_body_util::BodyExt;
+use bytes::Bytes;
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::{BodyExt, Full};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::Instant;
 
 use super::*;
 use crate::model::call_outcome::CallOutcome;
 use crate::model::error_code::ErrorCode;
+use crate::model::secret::AdminToken;
 use crate::net::stop::{Phase, Stopper};
 
 fn state() -> State {
@@ -20,6 +22,7 @@ fn state() -> State {
         started_at: 1_700_000_000,
         uptime_seconds: 61,
         readiness: shown.state(),
+        config: ConfigStatus { taken_at: 1_700_000_001, rejected: vec!["a problem".to_owned()] },
         apps: vec![AppStatus {
             name: "live".to_owned(),
             sdkappid: 1_400_000_001,
@@ -35,11 +38,19 @@ fn state() -> State {
         }],
         ceilings: Vec::new(),
     };
-    State { metrics: Metrics::new("1.2.3"), readiness, status: Arc::new(status) }
+    let orders = Orders { token: Arc::default(), to: mpsc::channel(1).0 };
+    State { metrics: Metrics::new("1.2.3"), readiness, status: Arc::new(status), orders }
+}
+
+fn request(method: Method, path: &str) -> Request<()> {
+    Request::builder().method(method).uri(path).body(()).unwrap()
 }
 
 async fn get(state: &State, path: &str) -> (StatusCode, String) {
-    let response = routes::answer(state, &Method::GET, path);
+    text(routes::answer(state, &request(Method::GET, path), true).await).await
+}
+
+async fn text(response: Response<Full<Bytes>>) -> (StatusCode, String) {
     let status = response.status();
     // Made by ourselves, so its length is no question.
     #[expect(clippy::disallowed_methods, reason = "the body is in memory")]
@@ -82,6 +93,7 @@ async fn status_json_tells_the_facts() {
         "started_at": 1_700_000_000,
         "uptime_seconds": 61,
         "readiness": {"state": "ready"},
+        "config": {"taken_at": 1_700_000_001, "rejected": ["a problem"]},
         "apps": [{
             "name": "live",
             "sdkappid": 1_400_000_001,
@@ -102,26 +114,30 @@ async fn status_json_tells_the_facts() {
 
 #[tokio::test]
 async fn an_unknown_path_is_told_the_known_ones() {
-    for path in ["/metricsx", "/metrics/", "//", "", "/%6detrics"] {
+    for path in ["/metricsx", "/metrics/", "//", "/-", "/%6detrics"] {
         let (status, body) = get(&state(), path).await;
         assert_eq!(status, StatusCode::NOT_FOUND, "{path}");
-        let known = "/\n/livez\n/metrics\n/readyz\n/startupz\n/status.json\n";
+        let known = "/\n/-/quit\n/-/reload\n/livez\n/metrics\n/readyz\n/startupz\n/status.json\n";
         assert_eq!(body, format!("no such route; there are:\n{known}"));
     }
 }
 
-#[test]
-fn only_get_and_head_are_allowed() {
-    for method in [Method::POST, Method::PUT, Method::DELETE, Method::OPTIONS] {
-        let response = routes::answer(&state(), &method, "/metrics");
-        assert_eq!(response.status(), StatusCode::METHOD_NOT_ALLOWED, "{method}");
-        assert_eq!(response.headers()["allow"], "GET, HEAD");
+#[tokio::test]
+async fn each_path_has_its_methods() {
+    for (path, allowed) in [("/metrics", "GET, HEAD"), ("/-/reload", "POST"), ("/-/quit", "POST")] {
+        for method in [Method::GET, Method::POST, Method::PUT, Method::DELETE, Method::OPTIONS] {
+            let response = routes::answer(&state(), &request(method.clone(), path), true).await;
+            let is_allowed = allowed.contains(method.as_str());
+            assert_eq!(response.status() != StatusCode::METHOD_NOT_ALLOWED, is_allowed, "{method} {path}");
+            assert!(is_allowed || response.headers()["allow"] == allowed);
+        }
     }
-    assert_eq!(routes::answer(&state(), &Method::POST, "/nothing").status(), StatusCode::NOT_FOUND);
+    let response = routes::answer(&state(), &request(Method::POST, "/nothing"), true).await;
+    assert_eq!(response.status(), StatusCode::NOT_FOUND);
 }
 
-#[test]
-fn every_answer_is_fresh_and_of_the_type_it_says() {
+#[tokio::test]
+async fn every_answer_is_fresh_and_of_the_type_it_says() {
     let state = state();
     for (path, content_type) in [
         ("/", "text/html; charset=utf-8"),
@@ -130,13 +146,85 @@ fn every_answer_is_fresh_and_of_the_type_it_says() {
         ("/status.json", "application/json"),
         ("/nothing", "text/plain; charset=utf-8"),
     ] {
-        let response = routes::answer(&state, &Method::GET, path);
+        let response = routes::answer(&state, &request(Method::GET, path), true).await;
         let headers = response.headers();
         assert_eq!(headers["content-type"], content_type);
         assert_eq!(headers["cache-control"], "no-store");
         assert_eq!(headers["x-content-type-options"], "nosniff");
         assert_eq!(headers.contains_key("content-security-policy"), path == "/");
     }
+}
+
+// === commands ===
+
+/// Who asks: with these headers, from this machine or not.
+#[derive(Debug, Clone, Copy)]
+struct Asker(&'static [(&'static str, &'static str)], bool);
+
+const LOCAL: Asker = Asker(&[], true);
+const REMOTE: Asker = Asker(&[], false);
+const BEARER: Asker = Asker(&[("authorization", "bearer word ")], false);
+const WRONG: Asker = Asker(&[("authorization", "Bearer other")], true);
+const ORIGIN: Asker = Asker(&[("origin", "http://127.0.0.1:9901"), ("authorization", "Bearer word")], true);
+const FETCHED: Asker = Asker(&[("sec-fetch-site", "none")], true);
+
+async fn ask(state: &State, path: &str, Asker(headers, is_local): Asker) -> (u16, String) {
+    let mut request = request(Method::POST, path);
+    for (name, value) in headers {
+        request.headers_mut().insert(*name, value.parse().unwrap());
+    }
+    let (status, told) = text(routes::answer(state, &request, is_local).await).await;
+    (status.as_u16(), told)
+}
+
+#[tokio::test]
+async fn who_may_command_depends_on_token_and_place_and_no_browser_may() {
+    let mut state = state();
+    let (orders, mut commands) = mpsc::channel(1);
+    state.orders.to = orders;
+    tokio::spawn(async move {
+        while let Some(command) = commands.recv().await {
+            if let Command::Reload(told) = command {
+                told.send(Ok(vec!["listen.workers"])).unwrap();
+            }
+        }
+    });
+    let reload = async |asker| ask(&state, "/-/reload", asker).await.0;
+    let quit = async |asker| ask(&state, "/-/quit", asker).await.0;
+    for (asker, may_reload, may_quit) in
+        [(LOCAL, 200, 403), (REMOTE, 403, 403), (BEARER, 403, 403), (WRONG, 200, 403), (ORIGIN, 403, 403)]
+    {
+        assert_eq!((reload(asker).await, quit(asker).await), (may_reload, may_quit), "{asker:?}, no token");
+    }
+    state.orders.token.store(AdminToken::new("word").map(Arc::new));
+    for (asker, may_reload, may_quit) in [
+        (LOCAL, 200, 401),
+        (REMOTE, 401, 401),
+        (BEARER, 200, 202),
+        (WRONG, 401, 401),
+        (ORIGIN, 403, 403),
+        (FETCHED, 403, 403),
+    ] {
+        assert_eq!((reload(asker).await, quit(asker).await), (may_reload, may_quit), "{asker:?}");
+    }
+    assert_eq!(
+        ask(&state, "/-/reload", LOCAL).await.1,
+        "reloaded\nlisten.workers takes effect only after a restart\n"
+    );
+}
+
+#[tokio::test]
+async fn whoever_asks_for_a_reload_is_told_what_is_wrong() {
+    let mut state = state();
+    assert_eq!(ask(&state, "/-/reload", LOCAL).await, (503, "nobody is there to do it\n".to_owned()));
+    let (orders, mut commands) = mpsc::channel(1);
+    state.orders.to = orders;
+    tokio::spawn(async move {
+        let Some(Command::Reload(told)) = commands.recv().await else { panic!("it asks for a reload") };
+        told.send(Err("gateway.toml:1: x: unknown key".to_owned())).unwrap();
+    });
+    let told = "not taken, nothing has changed:\ngateway.toml:1: x: unknown key\n";
+    assert_eq!(ask(&state, "/-/reload", LOCAL).await, (422, told.to_owned()));
 }
 
 // === server ===
@@ -232,7 +320,7 @@ async fn headers_have_a_size() {
     for headers in [format!("x: {}\r\n", "x".repeat(9_000)), "x: y\r\n".repeat(65)] {
         let request = format!("GET /livez HTTP/1.1\r\nhost: a\r\n{headers}\r\n");
         let (client, served) = tokio::io::duplex(16 * 1024);
-        tokio::spawn(server::connection(served, slot(), Arc::new(state())));
+        tokio::spawn(server::connection(served, true, slot(), Arc::new(state())));
         let answer = exchange(client, &request).await;
         assert!(answer.starts_with("HTTP/1.1 431 "), "{answer}");
     }
@@ -242,7 +330,7 @@ async fn headers_have_a_size() {
 async fn headers_have_a_time() {
     let (mut client, served) = tokio::io::duplex(1024);
     let began = Instant::now();
-    tokio::spawn(server::connection(served, slot(), Arc::new(state())));
+    tokio::spawn(server::connection(served, true, slot(), Arc::new(state())));
     client.write_all(b"GET /livez HTTP/1.1\r\nhost: a\r\nx: ").await.unwrap();
     let answer = read_all(client).await;
     assert!(!answer.contains(" 200 "), "{answer}");
@@ -254,7 +342,7 @@ async fn a_client_that_never_reads_is_not_kept() {
     let state = state();
     let (mut client, served) = tokio::io::duplex(64);
     let began = Instant::now();
-    let connection = tokio::spawn(server::connection(served, slot(), Arc::new(state.clone())));
+    let connection = tokio::spawn(server::connection(served, true, slot(), Arc::new(state.clone())));
     client.write_all(b"GET /metrics HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
     connection.await.unwrap();
     assert_eq!(began.elapsed().as_secs(), 65);

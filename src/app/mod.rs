@@ -7,6 +7,7 @@
 
 mod control;
 mod credential_log;
+mod reload;
 mod status;
 mod worker;
 
@@ -15,21 +16,23 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::runtime::Handle;
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use crate::admin::{self, Readiness};
+use crate::admin::{self, Command, Readiness};
 use crate::clock::WallClock;
-use crate::config::settings::{DrainSettings, Settings};
+use crate::config::settings::{Boot, DrainSettings, Settings};
 use crate::gateway::RecordSettings;
 use crate::gateway::admission::{Admission, Reading};
 use crate::gateway::attempt::Budgets;
-use crate::gateway::forward::Health;
 use crate::gateway::credentials::{Credentials, KeySigner, Parts};
+use crate::gateway::forward::Health;
 use crate::gateway::pipeline::{Gateway, InFlight, Shared};
 use crate::gateway::target::Apis;
 use crate::gateway::trip::Trips;
+use crate::model::secret::AdminToken;
 use crate::net::listener::{Bound, BoundSocket, ListenAddress, Share};
 use crate::net::stop::{Phase, Stopper};
 use crate::net::tls::ServerTlsError;
@@ -37,6 +40,7 @@ use crate::telemetry::events::ListenerBound;
 use crate::telemetry::metrics::{CeilingReading, Listener, Metrics};
 use control::Control;
 use credential_log::CredentialLog;
+use reload::ConfigLog;
 
 /// A running gateway.
 #[derive(Debug)]
@@ -46,6 +50,12 @@ pub struct App {
     shared: Arc<Shared>,
     connections: Arc<Share>,
     readiness: Readiness,
+    /// What it was started with; of some of it a reload can only tell that it changed.
+    boot: Boot,
+    clock: Arc<dyn WallClock>,
+    admin_token: Arc<ArcSwapOption<AdminToken>>,
+    commands: mpsc::Receiver<Command>,
+    config: Arc<ConfigLog>,
     stopper: Stopper,
     workers: Vec<std::thread::JoinHandle<()>>,
     /// Outlives the workers.
@@ -97,8 +107,16 @@ impl App {
         let readiness = Readiness::new();
         let stopper = Stopper::new();
 
-        let status = status::teller(&shared, &readiness, &**clock);
-        let state = admin::State { metrics: Arc::clone(&metrics), readiness: readiness.clone(), status };
+        let config = Arc::new(ConfigLog::new(clock.unix_seconds()));
+        let status = status::teller(&shared, &readiness, &config, &**clock);
+        let admin_token = Arc::new(ArcSwapOption::from_pointee(boot.admin_token.clone()));
+        let (orders, commands) = mpsc::channel(1);
+        let state = admin::State {
+            metrics: Arc::clone(&metrics),
+            readiness: readiness.clone(),
+            status,
+            orders: admin::Orders { token: Arc::clone(&admin_token), to: orders },
+        };
         let admin = admin_listener(admin, control.handle())?;
         control.handle().spawn(admin::serve(admin, state, stopper.signal()));
         control.handle().spawn(Arc::clone(&shared.credentials).renew());
@@ -115,6 +133,11 @@ impl App {
             shared,
             connections,
             readiness,
+            boot,
+            clock: Arc::clone(clock),
+            admin_token,
+            commands,
+            config,
             stopper,
             workers: Vec::new(),
             control,
@@ -124,7 +147,7 @@ impl App {
                 shared: Arc::clone(&app.shared),
                 tls: tls.clone().map(Into::into),
                 stop: app.stopper.signal(),
-                max_connections: boot.max_connections,
+                max_connections: app.boot.max_connections,
             };
             let thread = std::thread::Builder::new().name(format!("worker-{index}"));
             app.workers.push(thread.spawn(move || worker.run(part))?);
@@ -148,6 +171,17 @@ impl App {
     #[must_use]
     pub fn metrics(&self) -> &Arc<Metrics> {
         &self.shared.metrics
+    }
+
+    /// Waits for something to do that was asked for at the admin listener.
+    ///
+    /// Cancel-safe: nothing is lost.
+    pub async fn command(&mut self) -> Command {
+        match self.commands.recv().await {
+            Some(command) => command,
+            // Nobody can ask any more.
+            None => std::future::pending().await,
+        }
     }
 
     /// Ends the gateway: no longer ready, after `accept_for` no longer accepting, and when everything is finished, or
@@ -225,9 +259,7 @@ fn share(
         jitter: Arc::new(fastrand::f64),
     };
     let apis = Apis::new();
-    let named = live.ceiling.api.keys().chain(live.retry.api.keys());
-    apis.know(named.chain(live.rules.named_apis()));
-    metrics.know_callers(live.callers.rules.iter().map(|rule| rule.name.as_str()));
+    know(&apis, metrics, &live);
     let shared = Arc::new(Shared {
         credentials: Arc::new(Credentials::new(live.usersig, &live.apps, parts)),
         trips: Trips::new(&live.apps, Arc::clone(metrics)),
@@ -246,6 +278,13 @@ fn share(
         readings.iter().map(ceiling_reading).collect()
     }));
     shared
+}
+
+/// The APIs and callers that settings name are told apart always, however many others there are.
+fn know(apis: &Apis, metrics: &Metrics, live: &crate::gateway::Settings) {
+    let named = live.ceiling.api.keys().chain(live.retry.api.keys());
+    apis.know(named.chain(live.rules.named_apis()));
+    metrics.know_callers(live.callers.rules.iter().map(|rule| rule.name.as_str()));
 }
 
 fn ceiling_reading(reading: &Reading) -> CeilingReading {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::ceiling_reading;
+use super::reload::ConfigLog;
 use crate::admin::{AppStatus, EndpointStatus, Readiness, Status, TrippedApp};
 use crate::clock::WallClock;
 use crate::gateway::pipeline::Shared;
@@ -14,15 +15,18 @@ use crate::model::endpoint::Endpoint;
 pub(super) fn teller(
     shared: &Arc<Shared>,
     readiness: &Readiness,
+    config: &Arc<ConfigLog>,
     clock: &dyn WallClock,
 ) -> Arc<dyn Fn() -> Status + Send + Sync> {
     let (shared, readiness, started_at) = (Arc::clone(shared), readiness.clone(), clock.unix_seconds());
+    let config = Arc::clone(config);
     let began = tokio::time::Instant::now();
     Arc::new(move || Status {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         started_at,
         uptime_seconds: began.elapsed().as_secs(),
         readiness: readiness.state(),
+        config: config.status(),
         apps: shared.live.load().apps.all().into_iter().map(|app| app_status(app, &shared)).collect(),
         ceilings: shared.admission.readings().iter().map(ceiling_reading).collect(),
     })

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::problem::{Fault, Place, Problem, Problems, quote};
+use super::watch::Files;
 use crate::model::api::edit_distance;
 
 /// Where a value stands: the path of its key, and its place.
@@ -34,6 +35,7 @@ pub(super) struct Findings {
     file: Arc<Path>,
     problems: Vec<Problem>,
     warnings: Vec<Problem>,
+    files: Files,
     /// The paths of every key that was asked for.
     known: BTreeSet<String>,
     unknown: Vec<UnknownKey>,
@@ -49,8 +51,8 @@ struct UnknownKey {
 
 impl Findings {
     pub(super) fn new(file: &Path) -> Self {
-        let (problems, warnings, unknown) = Default::default();
-        Self { file: file.into(), problems, warnings, known: BTreeSet::new(), unknown }
+        let (problems, warnings, files, unknown) = Default::default();
+        Self { file: file.into(), problems, warnings, files, known: BTreeSet::new(), unknown }
     }
 
     /// Notes a problem: the configuration will not be used.
@@ -63,6 +65,17 @@ impl Findings {
     pub(super) fn warning(&mut self, spot: &Spot, text: String) {
         let warning = self.note(spot, Fault::Remark(text));
         self.warnings.push(warning);
+    }
+
+    /// Notes that a file is about to be read.
+    pub(super) fn reads(&mut self, path: &Path) {
+        self.files.note(path);
+    }
+
+    /// The text cannot be understood at all.
+    pub(super) fn no_toml(self, place: Place, fault: Fault) -> Problems {
+        let problem = self.note(&Spot { key: String::new(), place }, fault);
+        Problems { list: vec![problem], files: self.files }
     }
 
     /// Notes that a key of this path exists.
@@ -79,8 +92,8 @@ impl Findings {
         });
     }
 
-    /// The warnings, or every problem, in the order of lines.
-    pub(super) fn finish(mut self) -> Result<Vec<Problem>, Problems> {
+    /// The warnings, or every problem, in the order of lines, and which files were read.
+    pub(super) fn finish(mut self) -> Result<(Vec<Problem>, Files), Problems> {
         for unknown in std::mem::take(&mut self.unknown) {
             let nearest = nearest(&unknown, &self.known);
             let spot = Spot { key: join(&unknown.parent, &unknown.key), place: unknown.place };
@@ -88,7 +101,11 @@ impl Findings {
         }
         self.problems.sort_by(|a, b| a.place.cmp(&b.place));
         self.warnings.sort_by(|a, b| a.place.cmp(&b.place));
-        if self.problems.is_empty() { Ok(self.warnings) } else { Err(Problems(self.problems)) }
+        if self.problems.is_empty() {
+            Ok((self.warnings, self.files))
+        } else {
+            Err(Problems { list: self.problems, files: self.files })
+        }
     }
 
     fn note(&self, spot: &Spot, fault: Fault) -> Problem {

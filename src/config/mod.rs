@@ -40,6 +40,7 @@ mod reader;
 mod resolve;
 mod secret;
 pub mod settings;
+mod watch;
 mod words;
 
 #[cfg(test)]
@@ -53,6 +54,7 @@ use findings::{Findings, Spot};
 pub use environment::Environment;
 pub use problem::{Fault, Place, Problem, Problems};
 pub use settings::Settings;
+pub use watch::Files;
 
 /// A configuration that may be used.
 #[derive(Debug, Clone)]
@@ -61,6 +63,8 @@ pub struct Loaded {
     pub settings: Settings,
     /// What is allowed and probably not meant, in the order of lines.
     pub warnings: Vec<Problem>,
+    /// The files that it was read from.
+    pub files: Files,
 }
 
 /// Loads a configuration file. Relative paths in it start at its own folder.
@@ -68,14 +72,18 @@ pub struct Loaded {
 /// # Errors
 /// With every problem of the file and of the files that it names, in the order of lines.
 pub fn load(path: &Path, environment: &Environment) -> Result<Loaded, Problems> {
-    let unreadable = |what: String| {
-        let fault = Fault::NoToml(what);
-        Problems::from(Problem { file: path.into(), place: Place::File, key: String::new(), fault })
+    let mut findings = Findings::new(path);
+    findings.reads(path);
+    let bytes = match disk::read(path, LONGEST_FILE) {
+        Ok(bytes) => bytes,
+        Err(error) => {
+            return Err(findings.no_toml(Place::File, Fault::NoToml(format!("cannot be read: {error}"))));
+        }
     };
-    let bytes =
-        disk::read(path, LONGEST_FILE).map_err(|error| unreadable(format!("cannot be read: {error}")))?;
-    let text = std::str::from_utf8(&bytes).map_err(|_| unreadable("this is no TOML: not UTF-8".into()))?;
-    parse(text, path, environment)
+    match std::str::from_utf8(&bytes) {
+        Ok(text) => read(text, path, environment, findings),
+        Err(_) => Err(findings.no_toml(Place::File, Fault::NoToml("this is no TOML: not UTF-8".into()))),
+    }
 }
 
 /// Does the work of [`load`] on the text of a file that need not exist; `path` names it in problems, and its folder is
@@ -84,16 +92,25 @@ pub fn load(path: &Path, environment: &Environment) -> Result<Loaded, Problems> 
 /// # Errors
 /// Like [`load`].
 pub fn parse(text: &str, path: &Path, environment: &Environment) -> Result<Loaded, Problems> {
-    let mut findings = Findings::new(path);
-    let mut root = document::parse(text).map_err(|(place, fault)| {
-        Problems::from(Problem { file: path.into(), place, key: String::new(), fault })
-    })?;
+    read(text, path, environment, Findings::new(path))
+}
+
+fn read(
+    text: &str,
+    path: &Path,
+    environment: &Environment,
+    mut findings: Findings,
+) -> Result<Loaded, Problems> {
+    let mut root = match document::parse(text) {
+        Ok(root) => root,
+        Err((place, fault)) => return Err(findings.no_toml(place, fault)),
+    };
     overlay(&mut root, environment, &mut findings);
     let file: file::File = reader::read(&root, &mut findings);
     let folder = path.parent().unwrap_or(Path::new(""));
     let settings = resolve::resolve(&file, folder, environment, &mut findings);
-    let warnings = findings.finish()?;
-    Ok(Loaded { settings, warnings })
+    let (warnings, files) = findings.finish()?;
+    Ok(Loaded { settings, warnings, files })
 }
 
 fn overlay(root: &mut Table, environment: &Environment, findings: &mut Findings) {

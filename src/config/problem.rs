@@ -7,6 +7,8 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
+use super::watch::Files;
+
 /// One thing that is wrong with a configuration or, among the warnings, doubtful.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
@@ -93,12 +95,21 @@ impl fmt::Display for Problem {
 
 /// Every problem of one configuration, in the order of its lines; at least one.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Problems(pub(super) Vec<Problem>);
+pub struct Problems {
+    pub(super) list: Vec<Problem>,
+    pub(super) files: Files,
+}
 
 impl Problems {
     /// The problems.
     pub fn iter(&self) -> std::slice::Iter<'_, Problem> {
-        self.0.iter()
+        self.list.iter()
+    }
+
+    /// The files that were read, or should have been.
+    #[must_use]
+    pub fn files(&self) -> &Files {
+        &self.files
     }
 }
 
@@ -108,12 +119,6 @@ impl<'a> IntoIterator for &'a Problems {
 
     fn into_iter(self) -> Self::IntoIter {
         self.iter()
-    }
-}
-
-impl From<Problem> for Problems {
-    fn from(problem: Problem) -> Self {
-        Self(vec![problem])
     }
 }
 

@@ -5,6 +5,7 @@ use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use crate::gateway;
+use crate::model::secret::AdminToken;
 use crate::net::listener::ListenAddress;
 use crate::net::tls::ServerTls;
 use crate::telemetry::logs;
@@ -25,6 +26,8 @@ pub struct Boot {
     pub gateway: ListenAddress,
     /// The admin listener's address.
     pub admin: ListenAddress,
+    /// What gives the right to command the process from anywhere, if anything does.
+    pub admin_token: Option<AdminToken>,
     /// TLS on the gateway listener, if any.
     pub tls: Option<ServerTls>,
     /// Worker threads; `None`: as many as cores.
@@ -46,6 +49,7 @@ impl Default for Boot {
         Self {
             gateway: ListenAddress::Tcp(SocketAddr::from(([127, 0, 0, 1], 8080))),
             admin: ListenAddress::Tcp(SocketAddr::from(([127, 0, 0, 1], 9901))),
+            admin_token: None,
             tls: None,
             workers: None,
             max_connections: 10_000,

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 /// An app's secret key, as text: Tencent shows 64 characters that look like hex, and signs with the characters
@@ -42,6 +43,34 @@ impl SecretKey {
     }
 }
 
+/// The word that lets its holder command the process through the admin listener. Only its digest is kept, so that a
+/// comparison tells nothing by the time that it takes.
+#[derive(Clone, PartialEq, Eq)]
+pub struct AdminToken([u8; 32]);
+
+impl AdminToken {
+    /// Takes a token as its text, without white space around it. `None` when nothing is left, or when it holds what an
+    /// `authorization` header cannot carry: anything but visible ASCII.
+    #[must_use]
+    pub fn new(text: &str) -> Option<Self> {
+        let token = text.trim();
+        let good = !token.is_empty() && token.bytes().all(|b| b.is_ascii_graphic());
+        good.then(|| Self(Sha256::digest(token).into()))
+    }
+
+    /// Whether these bytes are the token.
+    #[must_use]
+    pub fn is(&self, bytes: &[u8]) -> bool {
+        self.0 == <[u8; 32]>::from(Sha256::digest(bytes))
+    }
+}
+
+impl fmt::Debug for AdminToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("AdminToken(redacted)")
+    }
+}
+
 impl fmt::Debug for SecretKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("SecretKey(redacted)")
@@ -51,6 +80,14 @@ impl fmt::Debug for SecretKey {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_admin_token_is_known_again_and_not_shown() {
+        let token = AdminToken::new(" word\n").unwrap();
+        assert!(token.is(b"word") && !token.is(b"Word") && !token.is(b""));
+        assert_eq!(format!("{token:?}"), "AdminToken(redacted)");
+        assert_eq!((AdminToken::new(" \n"), AdminToken::new("two words")), (None, None));
+    }
 
     #[test]
     fn debug_shows_nothing_of_the_key() {

@@ -11,7 +11,7 @@ use rustls::{ClientConfig, RootCertStore, ServerConfig};
 pub use client_names::{BadTlsName, ClientNames, TlsName};
 
 /// TLS on a listener: what it shows to clients, and from whom it wants a certificate.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServerTls {
     /// The certificate chain, leaf first.
     pub chain: Vec<CertificateDer<'static>>,

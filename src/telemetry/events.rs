@@ -219,6 +219,45 @@ impl<P: Display> ConfigWarning<'_, P> {
     }
 }
 
+/// A changed configuration was read and is in force.
+#[derive(Debug)]
+pub struct ConfigReloaded<'a> {
+    /// The keys that changed and take effect only after a restart.
+    pub after_restart: &'a [&'static str],
+}
+
+impl ConfigReloaded<'_> {
+    /// Logs and counts it.
+    pub fn emit(&self, metrics: &Metrics) {
+        metrics.config_reloaded("ok");
+        tracing::info!("the configuration was read anew and is in force");
+        for key in self.after_restart {
+            tracing::warn!(key, "it changed, which takes effect only after a restart");
+        }
+    }
+}
+
+/// A changed configuration has problems; the one before stays in force.
+#[derive(Debug)]
+pub struct ConfigRejected<'a, P> {
+    /// All of them.
+    pub problems: &'a P,
+}
+
+impl<'a, P, T> ConfigRejected<'a, P>
+where
+    &'a P: IntoIterator<Item = T>,
+    T: Display,
+{
+    /// Logs and counts it.
+    pub fn emit(&self, metrics: &Metrics) {
+        metrics.config_reloaded("failed");
+        for problem in self.problems {
+            tracing::error!(%problem, "the changed configuration is not taken");
+        }
+    }
+}
+
 /// A listener takes connections from now on.
 #[derive(Debug)]
 pub struct ListenerBound<'a, A> {

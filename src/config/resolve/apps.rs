@@ -88,6 +88,7 @@ fn keys(app: &file::App, spot: &Spot, context: &mut Context<'_>) -> Option<Vec<S
     match (&app.secret_key_file, &app.secret_key_env) {
         (Field::Given(file), Field::Absent) => {
             let path = context.folder.join(&file.value);
+            context.findings.reads(&path);
             let keys = keys_of(Source::File(&path), &file.spot, context)?;
             context.warn_if_world_readable(&path, &file.spot);
             Some(keys)

@@ -5,11 +5,12 @@ use std::num::NonZeroUsize;
 
 use super::Context;
 use crate::config::file::{Listen, ListenTls};
-use crate::config::pem;
-use crate::config::problem::Fault;
+use crate::config::problem::{Fault, quote};
 use crate::config::reader::{At, Field};
 use crate::config::settings::Boot;
+use crate::config::{disk, pem};
 use crate::model::endpoint::Endpoint;
+use crate::model::secret::AdminToken;
 use crate::net::listener::ListenAddress;
 use crate::net::tls::ServerTls;
 
@@ -19,6 +20,7 @@ pub(super) fn resolve(listen: &Listen, has_rules: bool, context: &mut Context<'_
     let boot = Boot {
         gateway: context.address(&listen.gateway, default.gateway),
         admin: context.address(&listen.admin, default.admin),
+        admin_token: admin_token(&listen.admin_token_file, context),
         tls: listen.tls.as_ref().and_then(|tls| server_tls(tls, context)),
         workers: listen.workers.given().map_or(default.workers, |at| NonZeroUsize::new(at.value.0)),
         max_connections: listen.max_connections.given().map_or(default.max_connections, |at| at.value.0),
@@ -104,6 +106,30 @@ fn beyond_loopback(field: &Field<ListenAddress>) -> Option<&At<ListenAddress>> {
     })
 }
 
+/// Reads the token; `None` when there is none, or a problem was told.
+fn admin_token(file: &Field<String>, context: &mut Context<'_>) -> Option<AdminToken> {
+    let at = file.given().filter(|at| !at.value.is_empty())?;
+    let path = context.folder.join(&at.value);
+    context.findings.reads(&path);
+    let token = disk::read(&path, LONGEST_TOKEN)
+        .map_err(|error| format!("cannot be read: {error}"))
+        .and_then(|bytes| {
+            let token = std::str::from_utf8(&bytes).ok().and_then(AdminToken::new);
+            token.ok_or_else(|| "wanted a token of visible ASCII characters".to_owned())
+        });
+    match token {
+        Ok(token) => {
+            context.warn_if_world_readable(&path, &at.spot);
+            Some(token)
+        }
+        Err(what) => {
+            let text = format!("{}: {what}", quote(&path.to_string_lossy()));
+            context.findings.problem(&at.spot, Fault::Remark(text));
+            None
+        }
+    }
+}
+
 /// Reads the certificates; `None` when a problem was told.
 fn server_tls(tls: &At<ListenTls>, context: &mut Context<'_>) -> Option<ServerTls> {
     let (files, spot) = (&tls.value, &tls.spot);
@@ -144,6 +170,9 @@ impl Context<'_> {
         ListenAddress::Unix(path)
     }
 }
+
+/// In bytes.
+const LONGEST_TOKEN: usize = 4096;
 
 /// In bytes: the kernel's `sockaddr_un` holds 108, the last of them 0 (unix(7)).
 const LONGEST_SOCKET_PATH: usize = 107;

@@ -173,6 +173,7 @@ impl Context<'_> {
     /// What a PEM file holds.
     fn read<T>(&mut self, at: &At<PathBuf>, read: fn(&Path) -> Result<T, BadPem>) -> Option<T> {
         let path = self.folder.join(&at.value);
+        self.findings.reads(&path);
         let told = |error| {
             let text = format!("{}: {error}", quote(&path.to_string_lossy()));
             self.findings.problem(&at.spot, Fault::Remark(text));

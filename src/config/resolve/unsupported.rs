@@ -12,7 +12,6 @@ use crate::config::reader::Field;
 /// Tells every value that asks for a missing feature.
 pub(super) fn report(file: &File, findings: &mut Findings) {
     let mut report = Report(findings);
-    report.given(&file.listen.admin_token_file, |path| !path.is_empty(), "admin tokens", "leave it empty");
     report.given(&file.tracing.otlp_endpoint, |url| !url.is_empty(), "exporting traces", "leave it empty");
     ceiling(&file.ceiling, &mut report);
 }

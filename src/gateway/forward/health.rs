@@ -142,8 +142,7 @@ impl Health {
 
 /// Whether what calls of one found holds for the other.
 fn calls_alike(a: &Arc<App>, b: &Arc<App>) -> bool {
-    Arc::ptr_eq(a, b)
-        || (a.name == b.name && a.endpoints == b.endpoints && a.extra_roots == b.extra_roots)
+    Arc::ptr_eq(a, b) || (a.name == b.name && a.endpoints == b.endpoints && a.extra_roots == b.extra_roots)
 }
 
 // === impl AppHealth ===

@@ -226,18 +226,19 @@ impl Departing<'_> {
         let mut only_fresh = visit == Visit::Trial;
         loop {
             let began = Instant::now();
-            let connection = match tokio::time::timeout_at(self.deadline, self.connect(endpoint, only_fresh)).await {
-                Ok(Ok(connection)) => connection,
-                Ok(Err(error)) => {
-                    ended(endpoint, Attempt::Unreachable);
-                    self.means.health.failed(&self.health, endpoint, visit, Fault::Unreachable, &error);
-                    return Err(self.failure(error.into(), endpoint));
-                }
-                Err(_) => {
-                    ended(endpoint, Attempt::Timeout);
-                    return Err(self.unanswered(Cause::Timeout, endpoint, visit, began));
-                }
-            };
+            let connection =
+                match tokio::time::timeout_at(self.deadline, self.connect(endpoint, only_fresh)).await {
+                    Ok(Ok(connection)) => connection,
+                    Ok(Err(error)) => {
+                        ended(endpoint, Attempt::Unreachable);
+                        self.means.health.failed(&self.health, endpoint, visit, Fault::Unreachable, &error);
+                        return Err(self.failure(error.into(), endpoint));
+                    }
+                    Err(_) => {
+                        ended(endpoint, Attempt::Timeout);
+                        return Err(self.unanswered(Cause::Timeout, endpoint, visit, began));
+                    }
+                };
             let request = request(self.call, self.usersig, endpoint)
                 .map_err(|error| self.failure(error.into(), endpoint))?;
             let reused = connection.is_reused();

@@ -38,6 +38,7 @@ pub(super) struct Families {
     pub(super) usersig_signed: IntCounterVec,
     pub(super) usersig_expires: IntGaugeVec,
     pub(super) clock_skew: IntGaugeVec,
+    pub(super) config_reloads: IntCounterVec,
     pub(super) connections: IntGaugeVec,
     pub(super) ignored_headers: IntCounterVec,
     pub(super) build_info: IntGaugeVec,
@@ -114,6 +115,11 @@ impl Families {
                 "clock_skew_seconds",
                 "How far this machine's clock is ahead of the endpoint's, by the date of its last answers.",
                 &["endpoint"],
+            ),
+            config_reloads: add.counter(
+                "config_reloads_total",
+                "Configurations that were read anew, by whether they were taken.",
+                &["result"],
             ),
             connections: add.gauge(
                 "connections",

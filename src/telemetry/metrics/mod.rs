@@ -211,6 +211,11 @@ impl Metrics {
         self.shared.families.app_tripped.with_label_values(&[&*app, reason]).set(i64::from(is_so));
     }
 
+    /// Counts a configuration that was read anew.
+    pub(super) fn config_reloaded(&self, result: &'static str) {
+        self.shared.families.config_reloads.with_label_values(&[result]).inc();
+    }
+
     /// Whether an app's calls go to the endpoint as usual.
     pub fn endpoint_healthy(&self, app: &str, endpoint: &Endpoint, is_so: bool) {
         let app = self.app_labels.text(self.app_labels.label(app));

@@ -36,6 +36,7 @@ fn full() -> Arc<Metrics> {
     metrics.usersig_failed("live");
     metrics.app_tripped("live", "wrong_key", true);
     metrics.endpoint_healthy("live", &endpoint, true);
+    metrics.config_reloaded("ok");
     metrics.clock_skew(&endpoint, -2);
     metrics.register_ceilings(Box::new(|| {
         vec![CeilingReading {
@@ -77,6 +78,7 @@ fn every_family_has_its_contracted_name_and_labels() {
         r#"usersig_gateway_ceiling_used{api="live_config/get_callback",app="live"}"#,
         r#"usersig_gateway_ceiling_waiting{api="live_config/get_callback",app="live"}"#,
         r#"usersig_gateway_clock_skew_seconds{endpoint="a.example"}"#,
+        r#"usersig_gateway_config_reloads_total{result="ok"}"#,
         r#"usersig_gateway_connections{listener="admin"}"#,
         r#"usersig_gateway_connections{listener="gateway"}"#,
         r#"usersig_gateway_endpoint_healthy{app="live",endpoint="a.example"}"#,
@@ -103,7 +105,7 @@ fn every_family_has_help_in_a_sentence_and_a_type() {
         assert!(text.contains(&format!("# TYPE {name} ")), "{line}");
     }
     assert_eq!(families, text.lines().filter(|line| line.starts_with("# TYPE ")).count());
-    assert_eq!(text.lines().filter(|line| line.starts_with("# HELP usersig_gateway_")).count(), 21);
+    assert_eq!(text.lines().filter(|line| line.starts_with("# HELP usersig_gateway_")).count(), 22);
 }
 
 #[test]
