@@ -25,7 +25,7 @@ pub use tie::Tie;
 
 use super::admission::Admission;
 use super::credentials::Credentials;
-use super::forward::{Call, Health};
+use super::forward::{Call, Health, Sending};
 use super::policy::Grant;
 use super::record::Record;
 use super::rejection::Rejection;
@@ -75,7 +75,12 @@ pub async fn run(
     let arrival = means.admission.arrive();
     let mut ready = single::prepare(means, grant, arrival, deadline, record).await?;
     loop {
-        let tried = single::send(means, ready, call, deadline, tie, record).await;
+        let sending = Sending {
+            deadline: deadline.min(Instant::now() + means.live.upstream.request_timeout),
+            under_way: tie.under_way(),
+            avoid: repeats.unanswered_at(),
+        };
+        let tried = single::send(means, ready, call, sending, record).await;
         let (result, next) = repeats.after(tried);
         let Next::Again { reason, pause } = next else { return result };
         let repeat = async {

@@ -17,6 +17,7 @@ use crate::gateway::policy::Grant;
 use crate::gateway::rejection::Rejection;
 use crate::gateway::reply::{Content, Relayed};
 use crate::gateway::trip::{self, Pass};
+use crate::model::endpoint::Endpoint;
 use crate::model::error_code::ErrorCode;
 
 /// What comes after a try.
@@ -47,6 +48,8 @@ pub(super) struct Repeats<'a> {
     keys_refused: usize,
     /// Whether one of the tries may have been executed.
     may_be_executed: bool,
+    /// Where the last one had no answer, if it had none.
+    unanswered_at: Option<Endpoint>,
 }
 
 impl<'a> Repeats<'a> {
@@ -66,12 +69,19 @@ impl<'a> Repeats<'a> {
             resigned: false,
             keys_refused: 0,
             may_be_executed: false,
+            unanswered_at: None,
         }
+    }
+
+    /// Where the last try had no answer, if it had none.
+    pub(super) fn unanswered_at(&self) -> Option<&Endpoint> {
+        self.unanswered_at.as_ref()
     }
 
     /// Tells whoever keeps account what came of a try, and says what comes next.
     pub(super) fn after(&mut self, tried: Tried<'_>) -> (Result<Relayed, Rejection>, Next) {
         let Tried { result, verdict, usersig, pass } = tried;
+        self.unanswered_at = None;
         match result {
             Ok(relayed) => {
                 let next = match (verdict, &relayed.content) {
@@ -189,6 +199,7 @@ impl<'a> Repeats<'a> {
                     _ => !failure.may_have_arrived,
                 };
                 self.may_be_executed |= !did_nothing;
+                self.unanswered_at.clone_from(&failure.endpoint);
                 // Of all tries together: an earlier one may have been executed though this one was not even sent.
                 failure.may_have_arrived = self.may_be_executed;
                 let needs = if did_nothing { Bears::Unsent } else { Bears::Any };

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use http::StatusCode;
 use tokio::time::Instant;
 
-use super::{Means, Tie};
+use super::Means;
 use crate::gateway::admission::{Arrival, Permit};
 use crate::gateway::credentials::UserSig;
-use crate::gateway::forward::{self, Call, Cause, Failure};
+use crate::gateway::forward::{self, Call, Cause, Failure, Sending};
 use crate::gateway::outcome::{self, TakenIn, Verdict};
 use crate::gateway::policy::Grant;
 use crate::gateway::record::Record;
@@ -76,18 +76,17 @@ pub(super) async fn prepare<'a>(
 
 /// Sends a try and reads its answer.
 ///
-/// Once the tie says that it is under way, whoever drops this future should let it run to its end instead.
+/// Once it is under way, whoever drops this future should let it run to its end instead.
 pub(super) async fn send<'a>(
     means: Means<'_>,
     ready: Ready<'a>,
     call: &Call<'_>,
-    deadline: Instant,
-    tie: &Tie,
+    sending: Sending<'_>,
     record: &mut Record,
 ) -> Tried<'a> {
     let Ready { permit, usersig, pass } = ready;
     record.sending();
-    match exchange(means, permit, &usersig, call, deadline, tie, record).await {
+    match exchange(means, permit, &usersig, call, sending, record).await {
         Ok((relayed, verdict)) => Tried { result: Ok(relayed), verdict, usersig, pass },
         Err(rejection) => Tried { result: Err(rejection), verdict: None, usersig, pass },
     }
@@ -98,13 +97,11 @@ async fn exchange(
     permit: Permit,
     usersig: &UserSig,
     call: &Call<'_>,
-    deadline: Instant,
-    tie: &Tie,
+    sending: Sending<'_>,
     record: &mut Record,
 ) -> Result<(Relayed, Option<Verdict>), Rejection> {
     let live = means.live;
-    let deadline = deadline.min(Instant::now() + live.upstream.request_timeout);
-    let sending = forward::Sending { deadline, under_way: tie.under_way() };
+    let deadline = sending.deadline;
     let tries = &mut |endpoint: &_, ended: forward::Attempt| record.tried(endpoint, ended.label());
     let ways = forward::Means { client: means.client, settings: &live.upstream, health: means.health };
     let reply = forward::send(ways, call, usersig, permit, sending, tries).await?;

@@ -90,6 +90,8 @@ pub struct Sending<'a> {
     pub deadline: Instant,
     /// Becomes true when the first byte is about to be written.
     pub under_way: &'a Rc<Cell<bool>>,
+    /// Where the try before had no answer: the other endpoints go first.
+    pub avoid: Option<&'a Endpoint>,
 }
 
 /// A response whose body is still to be read.
@@ -186,7 +188,9 @@ pub async fn send(
     let mut last = None;
     let mut passed_over = Vec::new();
     for endpoint in app.endpoints.of(call.target.api.name.family()) {
-        let Some(visit) = means.health.lets(&departing.health, endpoint, Instant::now()) else {
+        let is_avoided = sending.avoid == Some(endpoint);
+        let lets = || means.health.lets(&departing.health, endpoint, Instant::now());
+        let Some(visit) = (!is_avoided).then(lets).flatten() else {
             passed_over.push(endpoint);
             continue;
         };
