@@ -19,7 +19,7 @@ pub(crate) struct Process {
     stdout: Lines,
     log: Lines,
     /// Its configuration; removed last.
-    _folder: Option<TempDir>,
+    folder: Option<TempDir>,
 }
 
 /// What a process left behind.
@@ -44,7 +44,7 @@ impl Process {
     pub(crate) fn start(mut command: Command) -> Self {
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let (stdout, log) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
-        Self { child, stdout: Lines::of(stdout), log: Lines::of(log), _folder: None }
+        Self { child, stdout: Lines::of(stdout), log: Lines::of(log), folder: None }
     }
 
     /// Waits for a line on standard output.
@@ -113,13 +113,18 @@ impl Serving {
         Self::start_with(sandbox, tables, &[])
     }
 
+    /// Where its configuration is.
+    pub(crate) fn folder(&self) -> &Path {
+        self.process.folder.as_ref().unwrap().path()
+    }
+
     /// The same with environment variables.
     pub(crate) fn start_with(sandbox: &Sandbox, tables: &str, environment: &[(&str, &str)]) -> Self {
         let folder = configuration(sandbox, tables);
         let mut command = serve(folder.path());
         command.envs(environment.iter().copied());
         let mut process = Process::start(command);
-        process._folder = Some(folder);
+        process.folder = Some(folder);
         let [gateway, admin] = ["gateway", "admin"].map(|listener| {
             let named = format!("\"listener\":\"{listener}\"");
             let line = process.logged(|line| line.contains("\"listening\"") && line.contains(&named));

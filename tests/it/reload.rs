@@ -1,0 +1,135 @@
+//! The real binary takes a changed configuration while it runs, or says why not.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::Request;
+use http_body_util::Full;
+use usersig_gateway::clock::SystemClock;
+use usersig_gateway::model::secret::SecretKey;
+use usersig_gateway::sandbox::{Sandbox, SandboxApp, Settings};
+
+use crate::client::{Answer, post, send};
+use crate::process::Serving;
+use crate::samples::Samples;
+use crate::world::{key, sdkappid};
+
+const READ: &str = "/v4/live_config/get_callback";
+const TAKEN: &str = "the configuration was read anew and is in force";
+const NEW_KEY: &str = "FAKE0000000000000000000000000000000000000000000000000000000000ee";
+
+async fn sandbox() -> Sandbox {
+    let apps = vec![SandboxApp::new(sdkappid(), vec![key()])];
+    Sandbox::start(Settings { apps, ..Settings::default() }, Arc::new(SystemClock)).await.unwrap()
+}
+
+async fn ask(gateway: &Serving, request: Request<Full<bytes::Bytes>>) -> Answer {
+    send(&gateway.admin, request).await
+}
+
+async fn reload(gateway: &Serving) -> (u16, String) {
+    let answer = ask(gateway, Request::post("/-/reload").body(Full::default()).unwrap()).await;
+    (answer.status.as_u16(), String::from_utf8(answer.body.to_vec()).unwrap())
+}
+
+async fn reloads(gateway: &Serving, result: &str) -> f64 {
+    let answer = ask(gateway, Request::get("/metrics").body(Full::default()).unwrap()).await;
+    Samples::read(std::str::from_utf8(&answer.body).unwrap())
+        .sum("config_reloads_total", &[("result", result)])
+}
+
+/// Puts a new file in the place of the old one, as editors do.
+fn replace(file: &Path, change: impl FnOnce(String) -> String) {
+    let new = file.with_extension("new");
+    std::fs::write(&new, change(std::fs::read_to_string(file).unwrap())).unwrap();
+    std::fs::rename(new, file).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_changed_file_is_taken_when_asked_for_and_a_bad_one_changes_nothing() {
+    let sandbox = sandbox().await;
+    let gateway = Serving::start(&sandbox, "");
+    let file = gateway.folder().join("gateway.toml");
+    let renamed = || post("/apps/renamed/v4/live_config/get_callback", "{}");
+    assert_eq!(send(&gateway.gateway, renamed()).await.codes(), (404, 9_900_404));
+
+    replace(&file, |text| {
+        text.replace("name = \"live\"", "name = \"renamed\"").replace("workers = 2", "workers = 1")
+    });
+    let (status, told) = reload(&gateway).await;
+    assert_eq!(
+        (status, told.as_str()),
+        (200, "reloaded\nlisten.workers takes effect only after a restart\n")
+    );
+    assert_eq!(send(&gateway.gateway, renamed()).await.codes(), (200, 0));
+    assert_eq!(reloads(&gateway, "ok").await, 1.0);
+
+    replace(&file, |text| {
+        text.replace("name = \"renamed\"", "name = \"lost\"") + "[limit]\n[log]\nlevel = \"loud\"\n"
+    });
+    let (status, told) = reload(&gateway).await;
+    assert_eq!(status, 422, "{told}");
+    assert!(told.contains("limit: unknown key") && told.contains("log.level: found \"loud\""), "{told}");
+    assert_eq!(send(&gateway.gateway, renamed()).await.codes(), (200, 0), "the one before stays in force");
+    assert!(reloads(&gateway, "failed").await >= 1.0);
+    let answer = ask(&gateway, Request::get("/status.json").body(Full::default()).unwrap()).await;
+    assert_eq!(answer.json()["config"]["rejected"].as_array().unwrap().len(), 2);
+    gateway.process.event("the changed configuration is not taken");
+    sandbox.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sighup_reads_it_anew() {
+    let sandbox = sandbox().await;
+    let gateway = Serving::start(&sandbox, "");
+    gateway.process.signal("HUP");
+    gateway.process.event(TAKEN);
+    assert_eq!(send(&gateway.gateway, post(READ, "{}")).await.codes(), (200, 0));
+    sandbox.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_is_exchanged_in_its_file_is_taken_by_itself() {
+    let sandbox = sandbox().await;
+    let gateway = Serving::start(&sandbox, "");
+    assert_eq!(send(&gateway.gateway, post(READ, "{}")).await.codes(), (200, 0));
+    // Both are good for a while, and nobody sees anything of it.
+    let (old, new) = (key(), SecretKey::new(NEW_KEY).unwrap());
+    assert!(sandbox.control().set_keys(sdkappid(), vec![new.clone(), old]));
+    replace(&gateway.folder().join("live.key"), |old| format!("{NEW_KEY}\n{old}"));
+    gateway.process.event(TAKEN);
+    assert!(sandbox.control().set_keys(sdkappid(), vec![new]));
+    for _ in 0..5 {
+        assert_eq!(send(&gateway.gateway, post(READ, "{}")).await.codes(), (200, 0));
+    }
+    sandbox.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn reloads_under_load_cost_no_call() {
+    let sandbox = sandbox().await;
+    let gateway = Serving::start(&sandbox, "");
+    let file = gateway.folder().join("gateway.toml");
+    let host = gateway.gateway.clone();
+    let calls = tokio::spawn(async move {
+        let mut client = crate::client::Client::to(&host).await;
+        let mut ended = Vec::new();
+        for _ in 0..150 {
+            ended.push(client.send(post(READ, "{}")).await.codes());
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        ended
+    });
+    let good = std::fs::read_to_string(&file).unwrap();
+    for n in 0..30 {
+        let is_bad = n % 3 == 2;
+        // Another ceiling each time, or no configuration at all.
+        let tables = format!("[ceiling]\nper_second = {}\nmax_wait = \"10s\"\n", 150 + n);
+        replace(&file, |_| if is_bad { "[[app]]\nname = ".to_owned() } else { format!("{good}{tables}") });
+        assert_eq!(reload(&gateway).await.0, if is_bad { 422 } else { 200 }, "{n}");
+    }
+    let ended = calls.await.unwrap();
+    assert!(ended.iter().all(|codes| *codes == (200, 0)), "{ended:?}");
+    sandbox.stop().await;
+}
