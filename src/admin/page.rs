@@ -81,7 +81,7 @@ fn process(f: &mut fmt::Formatter<'_>, status: &Status) -> fmt::Result {
                 ReadinessState::Draining => "Draining",
                 ReadinessState::Ready | ReadinessState::NotReady(_) => "Not ready",
             };
-            write!(f, "<p class=\"bad\">{word}:</p>\n")?;
+            writeln!(f, "<p class=\"bad\">{word}:</p>")?;
             list(f, &reasons)
         }
     }
@@ -112,11 +112,10 @@ fn apps(f: &mut fmt::Formatter<'_>, apps: &[AppStatus]) -> fmt::Result {
         let region = app.region.as_deref().unwrap_or("own endpoints");
         write!(f, "<tr><td>{}<td>{}<td>{}<td>", Escaped(&app.name), app.sdkappid, Escaped(region))?;
         for endpoint in &app.endpoints {
-            match endpoint.healthy {
-                true => write!(f, "{}<br>", Escaped(&endpoint.url))?,
-                false => {
-                    write!(f, "<span class=\"bad\">{} (passed over)</span><br>", Escaped(&endpoint.url))?
-                }
+            if endpoint.healthy {
+                write!(f, "{}<br>", Escaped(&endpoint.url))?;
+            } else {
+                write!(f, "<span class=\"bad\">{} (passed over)</span><br>", Escaped(&endpoint.url))?;
             }
         }
         match app.usersig_expires_at {

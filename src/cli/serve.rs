@@ -53,8 +53,8 @@ pub(super) fn run(args: &Args, _out: &mut impl Write) -> Result<(), Failure> {
         let drain = loop {
             tokio::select! {
                 drain = signals.drain(drain) => break drain,
-                Some(()) = hangup.recv() => _ = source.reload(&app),
-                () = source.files.changed() => _ = source.reload(&app),
+                Some(()) = hangup.recv() => { _ = source.reload(&app); }
+                () = source.files.changed() => { _ = source.reload(&app); }
                 command = app.command() => match command {
                     // Whoever asked may have left.
                     Command::Reload(told) => _ = told.send(source.reload(&app)),
