@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use tokio::runtime::Runtime;
-use usersig_gateway::admin::{self, Readiness, State, Status};
+use usersig_gateway::admin::{self, ConfigStatus, Orders, Readiness, State, Status};
 use usersig_gateway::model::call_outcome::CallOutcome;
 use usersig_gateway::model::endpoint::Endpoint;
 use usersig_gateway::model::error_code::ErrorCode;
@@ -205,6 +205,7 @@ impl Admin {
         let readiness = Readiness::new();
         let shown = readiness.clone();
         let status = move || Status {
+            config: ConfigStatus { taken_at: 0, rejected: Vec::new() },
             version: "1.2.3".to_owned(),
             started_at: 0,
             uptime_seconds: 0,
@@ -212,7 +213,8 @@ impl Admin {
             apps: Vec::new(),
             ceilings: Vec::new(),
         };
-        let state = State { metrics, readiness, status: Arc::new(status) };
+        let orders = Orders { token: Arc::default(), to: tokio::sync::mpsc::channel(1).0 };
+        let state = State { metrics, readiness, status: Arc::new(status), orders };
         runtime.spawn(admin::serve(listener.into(), state, stopper.signal()));
         Self { address, _stopper: stopper, _runtime: runtime }
     }
