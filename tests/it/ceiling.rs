@@ -71,7 +71,9 @@ async fn three_times_the_ceiling_arrives_as_the_ceiling() {
         let slice = 2.0 + f64::from(slice) * 0.5..2.5 + f64::from(slice) * 0.5;
         let held = arrivals.iter().filter(|at| slice.contains(at)).count() as f64;
         let even = possible / 10.0;
-        assert!(held <= 1.5 * even, "{held} in {slice:?}, evenly it is {even}");
+        // What a pause of the machine held up comes at once after it.
+        let most = 1.5 * even + (1.0 - running) * f64::from(LIMIT);
+        assert!(held <= most, "{held} in {slice:?}, evenly it is {even}");
     }
     world.end().await;
 }

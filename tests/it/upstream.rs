@@ -58,7 +58,9 @@ async fn the_backup_is_called_while_nothing_was_sent() {
     calls_succeed(&world, 3).await;
     let metrics = world.metrics().await;
     let (primary, backup) = (nowhere.to_string(), world.sandbox.address().to_string());
-    assert_eq!(metrics.sum("attempts_total", &[("endpoint", &primary), ("result", "unreachable")]), 3.0);
+    // Once it failed it is passed over, but for a trial now and then.
+    let failed = metrics.sum("attempts_total", &[("endpoint", &primary), ("result", "unreachable")]);
+    assert!((1.0..=3.0).contains(&failed), "{failed}");
     assert_eq!(metrics.sum("attempts_total", &[("endpoint", &backup), ("result", "answered")]), 3.0);
     world.end().await;
 }

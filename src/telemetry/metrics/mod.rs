@@ -110,6 +110,9 @@ impl Metrics {
         for (mode, in_force) in [("local", 1), ("shared", 0), ("degraded", 0)] {
             families.ceiling_store.with_label_values(&[mode]).set(in_force);
         }
+        for result in ["ok", "failed"] {
+            families.config_reloads.with_label_values(&[result]).inc_by(0);
+        }
         for listener in [Listener::Gateway, Listener::Admin] {
             families.connections.with_label_values(&[listener.as_str()]).set(0);
         }

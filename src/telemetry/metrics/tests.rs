@@ -78,6 +78,7 @@ fn every_family_has_its_contracted_name_and_labels() {
         r#"usersig_gateway_ceiling_used{api="live_config/get_callback",app="live"}"#,
         r#"usersig_gateway_ceiling_waiting{api="live_config/get_callback",app="live"}"#,
         r#"usersig_gateway_clock_skew_seconds{endpoint="a.example"}"#,
+        r#"usersig_gateway_config_reloads_total{result="failed"}"#,
         r#"usersig_gateway_config_reloads_total{result="ok"}"#,
         r#"usersig_gateway_connections{listener="admin"}"#,
         r#"usersig_gateway_connections{listener="gateway"}"#,
