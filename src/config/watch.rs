@@ -81,9 +81,9 @@ mod tests {
 
     const A_WHILE: Duration = Duration::from_secs(60);
 
-    fn files(paths: &[PathBuf]) -> Files {
+    fn files(path: &Path) -> Files {
         let mut files = Files::default();
-        paths.iter().for_each(|path| files.note(path));
+        files.note(path);
         files
     }
 
@@ -96,21 +96,21 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.toml");
         fs::write(&path, "one").unwrap();
-        let before = files(&[path.clone()]);
+        let before = files(&path);
         assert!(stays(&before).await);
         fs::write(&path, "three").unwrap();
         assert!(!stays(&before).await);
 
-        let before = files(&[path.clone()]);
+        let before = files(&path);
         fs::write(folder.path().join("new"), "three").unwrap();
         fs::rename(folder.path().join("new"), &path).unwrap();
         assert!(!stays(&before).await);
 
-        let before = files(&[path.clone()]);
+        let before = files(&path);
         fs::remove_file(&path).unwrap();
         assert!(!stays(&before).await);
 
-        let before = files(&[path.clone()]);
+        let before = files(&path);
         assert!(stays(&before).await);
         fs::write(&path, "").unwrap();
         assert!(!stays(&before).await);
@@ -126,7 +126,7 @@ mod tests {
         }
         symlink("one", at("..data")).unwrap();
         symlink("..data/live.key", at("live.key")).unwrap();
-        let before = files(&[at("live.key")]);
+        let before = files(&at("live.key"));
         assert!(stays(&before).await);
         symlink("two", at("..data_tmp")).unwrap();
         fs::rename(at("..data_tmp"), at("..data")).unwrap();
@@ -138,7 +138,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.toml");
         fs::write(&path, "").unwrap();
-        let before = files(&[path.clone()]);
+        let before = files(&path);
         let began = Instant::now();
         let writing = async {
             for length in 1..20 {

@@ -2,10 +2,11 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
+use tokio::time::Instant;
 use usersig_gateway::clock::SystemClock;
 use usersig_gateway::gateway::target::Endpoints;
 use usersig_gateway::sandbox::{Effect, Fault, Sandbox, SandboxApp, Settings};
