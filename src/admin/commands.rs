@@ -7,10 +7,11 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
-use http::header::{AUTHORIZATION, ORIGIN};
+use http::header::AUTHORIZATION;
 use http::{HeaderMap, StatusCode};
 use tokio::sync::{mpsc, oneshot};
 
+use crate::gateway::caller::from_browser;
 use crate::model::secret::AdminToken;
 
 /// Something to do.
@@ -68,7 +69,7 @@ impl Orders {
 
     fn check(&self, order: Order, headers: &HeaderMap, is_local: bool) -> Result<(), Told> {
         let refuse = |status, text: &str| Err((status, format!("{text}\n")));
-        if is_from_browser(headers) {
+        if from_browser(headers) {
             return refuse(StatusCode::FORBIDDEN, "browsers are not obeyed");
         }
         let token = self.token.load();
@@ -99,11 +100,6 @@ fn reloaded(result: &Reloaded) -> Told {
             (StatusCode::UNPROCESSABLE_ENTITY, format!("not taken, nothing has changed:\n{problems}\n"))
         }
     }
-}
-
-/// Browsers say where a page comes from (Fetch Metadata, and RFC 6454), and no page can prevent it.
-fn is_from_browser(headers: &HeaderMap) -> bool {
-    headers.keys().any(|name| *name == ORIGIN || name.as_str().starts_with("sec-fetch-"))
 }
 
 /// RFC 6750, section 2.1.

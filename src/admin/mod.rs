@@ -11,9 +11,9 @@
 //! | `POST /-/reload` | reads the configuration anew: 200, or 422 with its problems |
 //! | `POST /-/quit` | begins to end the process, as SIGTERM does: 202 |
 //!
-//! [`serve`] takes a listener that is bound already and answers on it until the process is killed, so that a drain can be
-//! watched to its end. None of the answers to `GET` waits for anything: what they show is in memory, and neither Tencent nor
-//! a shared store is asked. What can go wrong is a client that is slow or too many: their number, the size
+//! [`serve`] takes a listener that is bound already and answers on it until the process is killed, so that a drain can
+//! be watched to its end. None of the answers to `GET` waits for anything: what they show is in memory, and neither
+//! Tencent nor a shared store is asked. What can go wrong is a client that is slow or too many: their number, the size
 //! and time of their headers, and the life of a connection have bounds, and request bodies are not read.
 
 mod commands;

@@ -152,7 +152,10 @@ impl EndpointFailed<'_> {
     pub fn emit(&self, metrics: &Metrics) {
         let Self { app, endpoint, error } = self;
         metrics.endpoint_healthy(app.as_str(), endpoint, false);
-        tracing::warn!(%app, %endpoint, %error, "the endpoint failed; it is passed over, but for a call from time to time");
+        tracing::warn!(
+            %app, %endpoint, %error,
+            "the endpoint failed; it is passed over, but for a call from time to time"
+        );
     }
 }
 
@@ -187,7 +190,11 @@ impl ClockDiffers<'_> {
     /// Logs it.
     pub fn emit(&self) {
         let Self { endpoint, skew } = self;
-        tracing::warn!(%endpoint, clock_skew_seconds = skew, "this machine's clock is wrong: UserSigs signed by it may be refused");
+        tracing::warn!(
+            %endpoint,
+            clock_skew_seconds = skew,
+            "this machine's clock is wrong: UserSigs signed by it may be refused"
+        );
     }
 }
 

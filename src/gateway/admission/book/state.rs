@@ -180,10 +180,16 @@ impl State {
         self.app.as_mut()?.bucket.cut(APP_KEEPS, now)
     }
 
+    /// Whether the app's ceiling is what calls wait for.
+    pub(super) fn waits_for_app(&self) -> bool {
+        self.app.is_some() && self.app_binds && !self.waiting.is_empty()
+    }
+
     /// An app's ceiling that Tencent asked for goes when it has grown back.
     pub(super) fn dissolve(&mut self, now: Instant) {
+        let waiting = self.waits_for_app();
         if let Some(app) = self.app.as_mut().filter(|app| app.passing) {
-            app.bucket.settle(self.app_binds && !self.waiting.is_empty(), now);
+            app.bucket.settle(waiting, now);
             if app.bucket.is_whole() {
                 self.app = None;
             }
@@ -192,6 +198,7 @@ impl State {
 
     /// Brings up to `now` every bucket that a call needs.
     pub(super) fn settle(&mut self, api: ApiKey, source: &Source, now: Instant) {
+        let waits_for_app = self.waits_for_app();
         let page = self.apis.get_mut(&api);
         if let Some(page) = page
             && let Some(bucket) = &mut page.bucket
@@ -199,7 +206,7 @@ impl State {
             bucket.settle(!page.queue.is_empty(), now);
         }
         if let Some(app) = &mut self.app {
-            app.bucket.settle(self.app_binds && !self.waiting.is_empty(), now);
+            app.bucket.settle(waits_for_app, now);
         }
         if let Some(ceiling) = of_source_mut(&mut self.sources, source) {
             ceiling.bucket.settle(self.waiting.child(source).is_some(), now);

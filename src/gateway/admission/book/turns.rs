@@ -16,8 +16,7 @@ impl State {
     /// Whether nobody waits who might have to go before a newcomer.
     pub(super) fn is_first(&self, ask: Ask<'_>) -> bool {
         // Where the app's ceiling is what holds calls back, any of them may be the one that its next token is for.
-        let app_binds = self.app.is_some() && self.app_binds && !self.waiting.is_empty();
-        !app_binds && self.page(ask.api.key).is_none_or(|page| page.queue.is_empty())
+        !self.waits_for_app() && self.page(ask.api.key).is_none_or(|page| page.queue.is_empty())
     }
 
     /// Whether a call may enter the queue; else why not, and when its turn would have been.
@@ -30,7 +29,8 @@ impl State {
     ) -> Result<(), (Reason, Instant)> {
         let Some(page) = self.page(ask.api.key) else { return Ok(()) };
         let (waiting, in_line) = (page.queue.len(), page.queue.in_line(ask.line));
-        // Who was refused for rate had a place, which others' coming does not take away.
+        // Who was refused for rate had a place, which others' coming does not take away. So the queue can be longer than
+        // its bound by the calls that were under way.
         let returns = page.queue.returns(ask.line, ask.place);
         let turn = self.turn(ask.api.key, ask.line, ask.place, now);
         if turn > deadline {
@@ -91,6 +91,7 @@ impl State {
         }
         self.dissolve(now);
         if let Some(app) = &mut self.app {
+            // Somebody waits, as was seen above.
             app.bucket.settle(self.app_binds, now);
             if !app.bucket.is_ready(now) {
                 self.app_binds = true;
