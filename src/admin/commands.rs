@@ -5,11 +5,13 @@
 //! reach a sidecar on loopback (DNS rebinding).
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, StatusCode};
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
 
 use crate::gateway::caller::from_browser;
 use crate::model::secret::AdminToken;
@@ -51,19 +53,23 @@ impl Orders {
         if let Err(told) = self.check(order, headers, is_local) {
             return told;
         }
-        let nobody = || (StatusCode::SERVICE_UNAVAILABLE, "nobody is there to do it\n".to_owned());
+        // Nobody listens where there is nothing to reload, or while the process ends.
+        let told = timeout(PATIENCE, self.pass_on(order)).await.ok().flatten();
+        told.unwrap_or_else(|| (StatusCode::SERVICE_UNAVAILABLE, "nobody is there to do it\n".to_owned()))
+    }
+
+    /// Hands the order on and waits for what comes of it; `None` when nobody takes it.
+    async fn pass_on(&self, order: Order) -> Option<Told> {
         match order {
             Order::Reload => {
                 let (answer, told) = oneshot::channel();
-                if self.to.send(Command::Reload(answer)).await.is_err() {
-                    return nobody();
-                }
-                told.await.map_or_else(|_| nobody(), |result| reloaded(&result))
+                self.to.send(Command::Reload(answer)).await.ok()?;
+                told.await.ok().map(|result| reloaded(&result))
             }
-            Order::Quit => match self.to.send(Command::Quit).await {
-                Ok(()) => (StatusCode::ACCEPTED, "ending\n".to_owned()),
-                Err(_) => nobody(),
-            },
+            Order::Quit => {
+                self.to.send(Command::Quit).await.ok()?;
+                Some((StatusCode::ACCEPTED, "ending\n".to_owned()))
+            }
         }
     }
 
@@ -107,5 +113,8 @@ fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
     let (scheme, token) = headers.get(AUTHORIZATION)?.as_bytes().split_at_checked("Bearer ".len())?;
     scheme.eq_ignore_ascii_case(b"Bearer ").then_some(token.trim_ascii())
 }
+
+/// Reading a configuration of a thousand apps takes some milliseconds.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 const WANTED: &str = "wanted `authorization: Bearer`, and the token of listen.admin_token_file";

@@ -213,6 +213,19 @@ async fn who_may_command_depends_on_token_and_place_and_no_browser_may() {
     );
 }
 
+#[tokio::test(start_paused = true)]
+async fn nobody_waits_for_ever_for_a_reload_that_nobody_does() {
+    let mut state = state();
+    let (orders, _nobody_reads) = mpsc::channel(1);
+    state.orders.to = orders;
+    // The first is taken into the channel, the second finds it full.
+    for _ in 0..2 {
+        let began = Instant::now();
+        assert_eq!(ask(&state, "/-/reload", LOCAL).await, (503, "nobody is there to do it\n".to_owned()));
+        assert_eq!(began.elapsed().as_secs(), 5);
+    }
+}
+
 #[tokio::test]
 async fn whoever_asks_for_a_reload_is_told_what_is_wrong() {
     let mut state = state();
