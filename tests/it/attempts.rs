@@ -224,17 +224,17 @@ async fn an_earlier_try_is_not_forgotten_when_a_later_one_was_not_sent() {
 #[tokio::test(flavor = "multi_thread")]
 async fn all_tries_together_keep_the_callers_deadline() {
     let world =
-        Builder::new().tuned(|live| live.upstream.request_timeout = Duration::from_secs(1)).start().await;
+        Builder::new().tuned(|live| live.upstream.request_timeout = Duration::from_secs(3)).start().await;
     inject(&world, Fault::new(Effect::Stall).for_ever());
     let began = tokio::time::Instant::now();
-    let answer = world.send(with_timeout(READ, "1800ms")).await;
+    let answer = world.send(with_timeout(READ, "5900ms")).await;
     assert_eq!(answer.codes(), (504, 9_900_504));
     assert!(answer.error_info().contains("may have been executed"), "{}", answer.error_info());
-    assert!(began.elapsed() < Duration::from_secs(10), "not once for each try");
+    assert!(began.elapsed() < Duration::from_secs(20), "not once for each try");
     // The second try had what the first had left, so there was no third.
     assert_eq!((world.report().arrived, attempts(&answer)), (2, "2"));
     // A write has the same time for one try, and is answered when that is over.
-    let answer = world.send(with_timeout(WRITE, "10s")).await;
+    let answer = world.send(with_timeout(WRITE, "30s")).await;
     assert_eq!((answer.codes(), attempts(&answer)), ((504, 9_900_504), ""));
     world.end().await;
 }
