@@ -21,8 +21,8 @@ const STALLED: &str = "/v4/live_config/get_callback_token";
 #[tokio::test(flavor = "multi_thread")]
 async fn sigterm_ends_it_in_the_order_in_which_nothing_is_lost() {
     let sandbox = sandbox().await;
-    let tables = "[drain]\naccept_for = \"4s\"\ngrace = \"60s\"\n\
-                  [upstream]\nrequest_timeout = \"9s\"\ntotal_timeout = \"9s\"";
+    let tables = "[drain]\naccept_for = \"10s\"\ngrace = \"60s\"\n\
+                  [upstream]\nrequest_timeout = \"20s\"\ntotal_timeout = \"20s\"";
     let mut gateway = Serving::start(&sandbox, tables);
     assert_eq!(
         crate::binary::run(&["wait", "--admin", &format!("http://{}", gateway.admin)]).status,
@@ -36,7 +36,12 @@ async fn sigterm_ends_it_in_the_order_in_which_nothing_is_lost() {
     gateway.process.signal("TERM");
     assert_eq!(gateway.process.event("stopping")["signal"], "SIGTERM");
     // No longer ready, but alive, and taking calls on old connections and new ones.
-    let not_ready = admin(&gateway, "/readyz").await;
+    let not_ready = loop {
+        let answer = admin(&gateway, "/readyz").await;
+        if answer.status != StatusCode::OK {
+            break answer;
+        }
+    };
     assert_eq!(not_ready.status, StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(not_ready.body, "draining: the process is about to end\n");
     assert_eq!(admin(&gateway, "/livez").await.status, StatusCode::OK);
