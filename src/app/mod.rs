@@ -27,7 +27,7 @@ use crate::config::settings::{Boot, DrainSettings, Settings};
 use crate::gateway::RecordSettings;
 use crate::gateway::admission::{Admission, Reading};
 use crate::gateway::attempt::Budgets;
-use crate::gateway::credentials::{Credentials, KeySigner, Parts};
+use crate::gateway::credentials::{Credentials, KeySigner, LookoutKeeper, Parts};
 use crate::gateway::forward::Health;
 use crate::gateway::pipeline::{Gateway, InFlight, Shared};
 use crate::gateway::target::Apis;
@@ -182,6 +182,12 @@ impl App {
             // Nobody can ask any more.
             None => std::future::pending().await,
         }
+    }
+
+    /// Whoever reads the keys holds this, and looks for newer ones when calls ask for them.
+    #[must_use]
+    pub fn keep_lookout(&self) -> LookoutKeeper {
+        self.shared.credentials.keep_lookout()
     }
 
     /// Ends the gateway: no longer ready, after `accept_for` no longer accepting, and when everything is finished, or

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::{Instant, sleep};
 
 use super::Failure;
 use super::config_args::ConfigArgs;
@@ -14,6 +15,7 @@ use crate::app::App;
 use crate::clock::{SystemClock, WallClock};
 use crate::config::settings::DrainSettings;
 use crate::config::{self, Environment, Files, Loaded};
+use crate::gateway::credentials::LookoutKeeper;
 use crate::telemetry::events::ConfigWarning;
 use crate::telemetry::logs;
 
@@ -48,12 +50,15 @@ pub(super) fn run(args: &Args, _out: &mut impl Write) -> Result<(), Failure> {
         .block_on(async { Ok::<_, std::io::Error>((Signals::catch()?, signal(SignalKind::hangup())?)) })?;
     let clock: Arc<dyn WallClock> = Arc::new(SystemClock);
     let mut app = App::start(settings, &clock).map_err(|error| Failure::new(error.to_string()))?;
-    let mut source = Source { path, files };
+    let lookout = app.keep_lookout();
+    let mut source = Source { path, files, lookout };
     runtime.block_on(async {
         let drain = loop {
             tokio::select! {
                 drain = signals.drain(drain) => break drain,
                 Some(()) = hangup.recv() => { _ = source.reload(&app); }
+                // Whoever asks makes the wait for a change begin anew, which is no harm: that is a look, too.
+                () = source.asked() => {}
                 () = source.files.changed() => { _ = source.reload(&app); }
                 command = app.command() => match command {
                     // Whoever asked may have left.
@@ -65,6 +70,8 @@ pub(super) fn run(args: &Args, _out: &mut impl Write) -> Result<(), Failure> {
                 },
             }
         };
+        // From here on nobody reads it.
+        drop(source);
         tokio::select! {
             finished = app.drain(drain) => tracing::info!(finished, "stopped"),
             _ = signals.drain(drain) => tracing::warn!("stopped at once by a second signal"),
@@ -77,20 +84,44 @@ pub(super) fn run(args: &Args, _out: &mut impl Write) -> Result<(), Failure> {
 struct Source {
     path: PathBuf,
     files: Files,
+    /// Who waits for a key that may be there already.
+    lookout: LookoutKeeper,
 }
 
 impl Source {
+    /// Tells those who ask whether there is a newer key that there is none. Where a file has changed they wait until it
+    /// is read.
+    ///
+    /// Cancel-safe.
+    async fn asked(&self) {
+        self.lookout.asked().await;
+        let (so_far, began) = (self.lookout.so_far(), Instant::now());
+        // Reading them ends this wait.
+        while self.files.differ() {
+            sleep(A_MOMENT).await;
+        }
+        // However many ask, and however many files there are: a tenth of this thread's time, no more.
+        let took = began.elapsed();
+        self.lookout.looked(so_far);
+        sleep(took * 9).await;
+    }
+
     /// Reads the configuration anew and takes it, unless it has problems.
     fn reload(&mut self, app: &App) -> Reloaded {
+        let asked = self.lookout.so_far();
         let read = config::load(&self.path, &Environment::of_process());
         // The files that it names may be others now, or one of them was not there.
         self.files = match &read {
             Ok(loaded) => loaded.files.clone(),
             Err(problems) => problems.files().clone(),
         };
-        app.reload(read).map_err(|problems| problems.to_string())
+        let reloaded = app.reload(read).map_err(|problems| problems.to_string());
+        self.lookout.looked(asked);
+        reloaded
     }
 }
+
+const A_MOMENT: Duration = Duration::from_millis(100);
 
 /// The signals that end the process.
 #[derive(Debug)]

@@ -50,6 +50,12 @@ impl Files {
         }
     }
 
+    /// Whether a file is another one than it was, and may still be being written.
+    #[must_use]
+    pub fn differ(&self) -> bool {
+        self.look() != *self
+    }
+
     fn look(&self) -> Self {
         Self(self.0.iter().map(|(path, _)| (path.clone(), Print::of(path))).collect())
     }

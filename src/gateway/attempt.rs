@@ -82,17 +82,25 @@ pub async fn run(
         };
         let tried = single::send(means, ready, call, sending, record).await;
         let (result, next) = repeats.after(tried);
-        let Next::Again { reason, pause } = next else { return result };
+        let reason = match next {
+            Next::Done => return result,
+            Next::Again { reason, .. } => reason,
+            Next::WithNewerKey => "key",
+        };
         let repeat = async {
-            tokio::time::sleep(pause).await;
-            single::prepare(means, grant, arrival, deadline, record).await
+            match next {
+                Next::Again { pause, .. } => tokio::time::sleep(pause).await,
+                _ if single::has_newer_key(means, grant.app(), deadline).await => {}
+                _ => return None,
+            }
+            single::prepare(means, grant, arrival, deadline, record).await.ok()
         };
         ready = tokio::select! {
             biased;
             () = tie.is_cut() => return result,
             repeat = repeat => match repeat {
-                Ok(ready) => ready,
-                Err(_) => return result,
+                Some(ready) => ready,
+                None => return result,
             },
         };
         record.retrying(reason);

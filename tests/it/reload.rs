@@ -107,6 +107,50 @@ async fn a_key_that_is_exchanged_in_its_file_is_taken_by_itself() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn once_a_new_key_is_in_the_file_no_call_fails_for_the_old_one() {
+    const CALLERS: usize = 20;
+    let sandbox = sandbox().await;
+    let gateway = Serving::start(&sandbox, "");
+    assert_eq!(send(&gateway.gateway, post(READ, "{}")).await.codes(), (200, 0));
+    // Tencent takes the new one only, from now on.
+    assert!(sandbox.control().set_keys(sdkappid(), vec![SecretKey::new(NEW_KEY).unwrap()]));
+    replace(&gateway.folder().join("live.key"), |_| NEW_KEY.to_owned());
+    let calls: Vec<_> = (0..CALLERS)
+        .map(|_| {
+            let host = gateway.gateway.clone();
+            tokio::spawn(async move { send(&host, post(READ, "{}")).await })
+        })
+        .collect();
+    for call in calls {
+        assert_eq!(call.await.unwrap().codes(), (200, 0));
+    }
+    sandbox.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_app_that_was_stopped_for_its_key_goes_on_with_the_first_call_after_the_new_one_is_there() {
+    let sandbox = sandbox().await;
+    let gateway = Serving::start(&sandbox, "");
+    assert!(sandbox.control().set_keys(sdkappid(), vec![SecretKey::new(NEW_KEY).unwrap()]));
+    let refused = async || {
+        let answer = send(&gateway.gateway, post(READ, "{}")).await;
+        (answer.codes() == (503, 9_900_503)).then(|| answer.error_info())
+    };
+    let diagnosis = loop {
+        if let Some(info) = refused().await {
+            break info;
+        }
+    };
+    assert!(diagnosis.contains("secret_key_file"), "{diagnosis}");
+    assert!(refused().await.is_some(), "there is no other key");
+    replace(&gateway.folder().join("live.key"), |_| NEW_KEY.to_owned());
+    for _ in 0..3 {
+        assert_eq!(send(&gateway.gateway, post(READ, "{}")).await.codes(), (200, 0));
+    }
+    sandbox.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn reloads_under_load_cost_no_call() {
     let sandbox = sandbox().await;
     let gateway = Serving::start(&sandbox, "");

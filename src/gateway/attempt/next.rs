@@ -32,6 +32,8 @@ pub(super) enum Next {
         /// After how long.
         pause: Duration,
     },
+    /// Another one, if the app has newer keys by now.
+    WithNewerKey,
 }
 
 /// What is known of one call's tries so far.
@@ -46,6 +48,8 @@ pub(super) struct Repeats<'a> {
     throttled: u32,
     resigned: bool,
     keys_refused: usize,
+    /// Whether newer keys were looked for.
+    looked: bool,
     /// Whether one of the tries may have been executed.
     may_be_executed: bool,
     /// Where the last one had no answer, if it had none.
@@ -68,6 +72,7 @@ impl<'a> Repeats<'a> {
             throttled: 0,
             resigned: false,
             keys_refused: 0,
+            looked: false,
             may_be_executed: false,
             unanswered_at: None,
         }
@@ -188,7 +193,8 @@ impl<'a> Repeats<'a> {
             return Next::Again { reason: "key", pause: Duration::ZERO };
         }
         pass.refused(cause);
-        Next::Done
+        let has_looked = std::mem::replace(&mut self.looked, true);
+        if has_looked { Next::Done } else { Next::WithNewerKey }
     }
 
     fn after_failure(&mut self, rejection: Rejection) -> (Rejection, Next) {

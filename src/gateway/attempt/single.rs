@@ -3,18 +3,19 @@
 use std::sync::Arc;
 
 use http::StatusCode;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use super::Means;
 use crate::gateway::admission::{Arrival, Permit};
 use crate::gateway::credentials::UserSig;
 use crate::gateway::forward::{self, Call, Cause, Failure, Sending};
-use crate::gateway::outcome::{self, TakenIn, Verdict};
+use crate::gateway::outcome::{self, Diagnosis, TakenIn, Verdict};
 use crate::gateway::policy::Grant;
 use crate::gateway::record::Record;
 use crate::gateway::rejection::Rejection;
 use crate::gateway::reply::{Content, Relayed};
-use crate::gateway::trip::{Entered, Pass};
+use crate::gateway::target::App;
+use crate::gateway::trip::{Entered, Pass, Tripped};
 
 /// A try that has all it needs to be sent.
 pub(super) struct Ready<'a> {
@@ -48,7 +49,9 @@ pub(super) async fn prepare<'a>(
 ) -> Result<Ready<'a>, Rejection> {
     let app = &grant.target().app;
     // A tripped app's calls wait for nothing, and use nobody's turn.
-    means.trips.check(app)?;
+    if let Err(tripped) = means.trips.check(app) {
+        unless_newer_key(means, app, deadline, tripped).await?;
+    }
     let ceiling = &means.live.ceiling;
     let asked = Instant::now();
     let max_wait = grant.caller().wishes().max_wait.unwrap_or(ceiling.max_wait).min(deadline - asked);
@@ -63,15 +66,35 @@ pub(super) async fn prepare<'a>(
             return Err(failure.into());
         }
         // Nothing is awaited from here to the sending, so the pass holds for this UserSig.
-        match means.trips.enter(app)? {
-            Entered::Passed(pass) => return Ok(Ready { permit, usersig, pass }),
-            Entered::Wait(waiting) => {
+        match means.trips.enter(app) {
+            Ok(Entered::Passed(pass)) => return Ok(Ready { permit, usersig, pass }),
+            Ok(Entered::Wait(waiting)) => {
                 if !waiting.until(deadline).await {
                     return Err(Rejection::InDoubt(app.name.clone()));
                 }
             }
+            // With a newer key the app is no longer tripped, and the UserSig is another one.
+            Err(tripped) => unless_newer_key(means, app, deadline, tripped).await?,
         }
     }
+}
+
+/// An app that is tripped for its key is no reason to refuse a call once there is another key.
+async fn unless_newer_key(
+    means: Means<'_>,
+    app: &App,
+    deadline: Instant,
+    tripped: Tripped,
+) -> Result<(), Tripped> {
+    let for_its_key = tripped.cause.diagnosis == Diagnosis::WrongKey;
+    if for_its_key && has_newer_key(means, app, deadline).await { Ok(()) } else { Err(tripped) }
+}
+
+/// Whether the app has newer keys by now than this call began with.
+///
+/// Cancel-safe.
+pub(super) async fn has_newer_key(means: Means<'_>, app: &App, deadline: Instant) -> bool {
+    timeout_at(deadline, means.credentials.look_for_key(app)).await.unwrap_or(false)
 }
 
 /// Sends a try and reads its answer.

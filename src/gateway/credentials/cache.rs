@@ -10,6 +10,7 @@ use moka::future::Cache;
 use tokio::sync::Notify;
 
 use super::lifetime::{Lifetime, Verdict};
+use super::lookout::{Lookout, LookoutKeeper};
 use super::signer::Signer;
 use super::usersig::{self, UserSig};
 use super::{CannotSign, CredentialEvents, Settings};
@@ -29,6 +30,7 @@ pub struct Credentials {
     generations: AtomicU64,
     /// Wakes [`Credentials::renew`] after a reload.
     pub(super) replaced: Notify,
+    lookout: Arc<Lookout>,
     pub(super) parts: Parts,
 }
 
@@ -88,6 +90,7 @@ impl Credentials {
             signing: Cache::new(JUST_SIGNED),
             generations: AtomicU64::new(0),
             replaced: Notify::new(),
+            lookout: Arc::new(Lookout::new()),
             parts,
         };
         credentials.replace(settings, apps);
@@ -161,6 +164,21 @@ impl Credentials {
                 _ => Arc::clone(state),
             });
         }
+    }
+
+    /// Has it looked whether the app has other keys by now than `app` names, all of which Tencent refused. Comes back when
+    /// they are in use, and says whether there are any.
+    ///
+    /// Cancel-safe.
+    pub async fn look_for_key(&self, app: &App) -> bool {
+        self.lookout.look().await;
+        self.live.load().slot(app).is_some_and(|slot| slot.app.keys != app.keys)
+    }
+
+    /// Whoever holds this is asked to look for newer keys, and tells when it has.
+    #[must_use]
+    pub fn keep_lookout(&self) -> LookoutKeeper {
+        Arc::clone(&self.lookout).keep()
     }
 
     /// Whether every key of the app can sign: for readiness. Tries it out once, and again after a signing failed with no

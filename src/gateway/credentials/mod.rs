@@ -8,10 +8,12 @@
 //! its life), and not if it seems to come from the future, as after the clock was set back. When signing fails, a UserSig
 //! that is still usable goes on being used; without one the call ends in [`CannotSign`]: nothing is ever sent unsigned.
 //! When Tencent refuses a UserSig, [`Credentials::invalidate`] drops that one, and the next call signs anew; with the
-//! app's next key after [`Credentials::refuse_key`].
+//! app's next key after [`Credentials::refuse_key`]. Before a call is refused because all of them were,
+//! [`Credentials::look_for_key`] sees whether there are newer ones.
 //!
 //! - `usersig`, `userbuf`, `lifetime`: what a UserSig is; no clock, no state.
-//! - `signer`: who signs. `cache`: the slots. `renewal`: when to sign ahead of need.
+//! - `signer`: who signs. `cache`: the slots. `renewal`: when to sign ahead of need. `lookout`: asking for
+//!   newer keys.
 
 pub mod usersig;
 
@@ -25,11 +27,14 @@ mod cache;
 
 mod renewal;
 
+mod lookout;
+
 use std::fmt;
 use std::time::Duration;
 
 pub use cache::{Credentials, Parts};
 pub use lifetime::{Lifetime, Verdict};
+pub use lookout::LookoutKeeper;
 pub use signer::{KeySigner, Signer, Signing};
 pub use usersig::UserSig;
 
