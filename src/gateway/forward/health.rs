@@ -4,7 +4,7 @@
 //! Apps are kept apart, though they may share an endpoint: one that trusts the wrong certificates must not turn the
 //! others away from it. `breaker` has the rules; here are the lock and the telling.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::UNIX_EPOCH;
@@ -86,6 +86,11 @@ impl Health {
                 gone.forget(&self.tell.metrics);
             }
         }
+        // A clock is an endpoint's, whichever apps call it.
+        let kept: HashSet<&Endpoint> = endpoints(&after).collect();
+        for endpoint in endpoints(&before).filter(|endpoint| !kept.contains(endpoint)) {
+            self.tell.metrics.clock_skew_forgotten(endpoint);
+        }
     }
 
     /// Whether calls of the app go to the endpoint as usual.
@@ -138,6 +143,10 @@ impl Health {
             EndpointFailed { app: &of.app.name, endpoint, error }.emit(&self.tell.metrics);
         }
     }
+}
+
+fn endpoints(apps: &HashMap<SdkAppId, Arc<AppHealth>>) -> impl Iterator<Item = &Endpoint> {
+    apps.values().flat_map(|app| &app.sites).map(|site| &site.endpoint)
 }
 
 /// Whether what calls of one found holds for the other.

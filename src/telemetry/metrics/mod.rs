@@ -239,6 +239,12 @@ impl Metrics {
         self.shared.families.clock_skew.with_label_values(&[&endpoint.authority()]).set(seconds);
     }
 
+    /// No app has such an endpoint any more.
+    pub fn clock_skew_forgotten(&self, endpoint: &Endpoint) {
+        // It is no error if nothing was told of it.
+        _ = self.shared.families.clock_skew.remove_label_values(&[&endpoint.authority()]);
+    }
+
     /// Everything in Prometheus' text format 0.0.4, sorted by name and labels. It is of [`CONTENT_TYPE`].
     #[must_use]
     pub fn encode(&self) -> String {

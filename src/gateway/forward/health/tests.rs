@@ -108,6 +108,8 @@ async fn an_app_that_calls_as_before_keeps_what_is_known_and_a_changed_one_does_
         None
     );
 
+    fixture.answer(0, Visit::Usual, NOW - 3600);
+    assert!(fixture.says("clock_skew_seconds{endpoint=\"a.example\"} 3600"));
     let stale = fixture.health.of(fixture.app());
     let gone = fixture.endpoint(0).clone();
     fixture.apps = apps(app(&["https://c.example"]));
