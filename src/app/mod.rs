@@ -17,6 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
+use rustls::ServerConfig;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -35,7 +36,7 @@ use crate::gateway::trip::Trips;
 use crate::model::secret::AdminToken;
 use crate::net::listener::{Bound, BoundSocket, ListenAddress, Share};
 use crate::net::stop::{Phase, Stopper};
-use crate::net::tls::ServerTlsError;
+use crate::net::tls::{ServerTls, ServerTlsError};
 use crate::telemetry::events::ListenerBound;
 use crate::telemetry::metrics::{CeilingReading, Listener, Metrics};
 use control::Control;
@@ -52,6 +53,8 @@ pub struct App {
     readiness: Readiness,
     /// What it was started with; of some of it a reload can only tell that it changed.
     boot: Boot,
+    /// What new connections to the gateway listener are met with.
+    tls: Arc<ArcSwapOption<ServerConfig>>,
     clock: Arc<dyn WallClock>,
     admin_token: Arc<ArcSwapOption<AdminToken>>,
     commands: mpsc::Receiver<Command>,
@@ -95,7 +98,7 @@ impl App {
             boot.workers.or_else(|| std::thread::available_parallelism().ok()).map_or(1, NonZeroUsize::get);
         // Reading files would block a worker, and may no longer be possible then.
         crate::net::tls::read_platform_roots();
-        let tls = boot.tls.as_ref().map(crate::net::tls::ServerTls::config).transpose()?;
+        let tls = boot.tls.as_ref().map(ServerTls::config).transpose()?;
         let gateway = listen(Listener::Gateway, &boot.gateway, workers)?;
         let admin = listen(Listener::Admin, &boot.admin, 1)?;
         let (gateway_address, admin_address) = (gateway.address().clone(), admin.address().clone());
@@ -134,6 +137,7 @@ impl App {
             connections,
             readiness,
             boot,
+            tls: Arc::new(ArcSwapOption::new(tls)),
             clock: Arc::clone(clock),
             admin_token,
             commands,
@@ -145,7 +149,7 @@ impl App {
         for (index, part) in parts.into_iter().enumerate() {
             let worker = worker::Worker {
                 shared: Arc::clone(&app.shared),
-                tls: tls.clone().map(Into::into),
+                tls: Arc::clone(&app.tls),
                 stop: app.stopper.signal(),
                 max_connections: app.boot.max_connections,
             };

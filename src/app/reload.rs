@@ -8,6 +8,7 @@ use crate::config::settings::{Boot, Settings};
 use crate::config::{Loaded, Problems};
 use crate::gateway;
 use crate::gateway::pipeline::Shared;
+use crate::net::tls::ServerTls;
 use crate::telemetry::events::{ConfigRejected, ConfigReloaded, ConfigWarning};
 
 /// How the configuration stands, for whoever watches.
@@ -30,6 +31,7 @@ impl App {
                 let after_restart = changes(&self.boot, &boot);
                 replace(&self.shared, live);
                 self.admin_token.store(boot.admin_token.map(Arc::new));
+                self.replace_tls(boot.tls.as_ref());
                 ConfigReloaded { after_restart: &after_restart }.emit(metrics);
                 self.config.taken(self.clock.unix_seconds());
                 Ok(after_restart)
@@ -38,6 +40,17 @@ impl App {
                 ConfigRejected { problems: &problems }.emit(metrics);
                 self.config.rejected(problems.iter().map(ToString::to_string).collect());
                 Err(problems)
+            }
+        }
+    }
+
+    /// New connections are met with other certificates. Those that are open stay, and whether the listener speaks TLS
+    /// does not change.
+    fn replace_tls(&self, tls: Option<&ServerTls>) {
+        if let (Some(tls), true) = (tls, self.boot.tls.is_some()) {
+            match tls.config() {
+                Ok(config) => self.tls.store(Some(config)),
+                Err(error) => tracing::error!(%error, "the listener keeps the certificates that it has"),
             }
         }
     }
@@ -70,7 +83,8 @@ fn changes(before: &Boot, after: &Boot) -> Vec<&'static str> {
     let differs = [
         ("listen.gateway", *gateway != after.gateway),
         ("listen.admin", *admin != after.admin),
-        ("listen.tls", *tls != after.tls),
+        // Its certificates are taken at once.
+        ("listen.tls", tls.is_some() != after.tls.is_some()),
         ("listen.workers", *workers != after.workers),
         ("listen.max_connections", *max_connections != after.max_connections),
         ("listen.max_in_flight", *max_in_flight != after.max_in_flight),

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwapOption;
+use rustls::ServerConfig;
 use tokio::io::AsyncWriteExt;
 use tokio::task::LocalSet;
 use tokio_rustls::TlsAcceptor;
@@ -18,7 +20,8 @@ use crate::telemetry::metrics::Listener;
 /// What a worker needs.
 pub(super) struct Worker {
     pub(super) shared: Arc<Shared>,
-    pub(super) tls: Option<TlsAcceptor>,
+    /// With what new connections are met; a reload replaces it.
+    pub(super) tls: Arc<ArcSwapOption<ServerConfig>>,
     pub(super) stop: Stop,
     pub(super) max_connections: usize,
 }
@@ -65,7 +68,8 @@ impl Worker {
             move |request| gateway.handle(request, remote.clone())
         };
         let refuse = |unreadable| gateway.refuse(&self.rejection(unreadable));
-        let served = connection::serve(stream, self.tls.as_ref(), &limits, &self.stop, service, refuse);
+        let tls = self.tls.load_full().map(TlsAcceptor::from);
+        let served = connection::serve(stream, tls.as_ref(), &limits, &self.stop, service, refuse);
         if let Err(error) = served.await {
             tracing::debug!(%error, "a connection failed");
         }
@@ -77,7 +81,7 @@ impl Worker {
         let words = gateway.refuse(&Rejection::TooManyConnections(self.max_connections));
         let told = async {
             // TLS would have to be set up first, which is what there is no room for.
-            if self.tls.is_none() {
+            if self.tls.load().is_none() {
                 stream.write_all(&words).await?;
             }
             stream.shutdown().await

@@ -2,10 +2,14 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use http::Request;
 use http_body_util::Full;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
 use usersig_gateway::clock::SystemClock;
 use usersig_gateway::model::secret::SecretKey;
 use usersig_gateway::sandbox::{Sandbox, SandboxApp, Settings};
@@ -33,10 +37,13 @@ async fn reload(gateway: &Serving) -> (u16, String) {
     (answer.status.as_u16(), String::from_utf8(answer.body.to_vec()).unwrap())
 }
 
-async fn reloads(gateway: &Serving, result: &str) -> f64 {
+async fn metrics(gateway: &Serving) -> Samples {
     let answer = ask(gateway, Request::get("/metrics").body(Full::default()).unwrap()).await;
     Samples::read(std::str::from_utf8(&answer.body).unwrap())
-        .sum("config_reloads_total", &[("result", result)])
+}
+
+async fn reloads(gateway: &Serving, result: &str) -> f64 {
+    metrics(gateway).await.sum("config_reloads_total", &[("result", result)])
 }
 
 /// Puts a new file in the place of the old one, as editors do.
@@ -151,29 +158,86 @@ async fn an_app_that_was_stopped_for_its_key_goes_on_with_the_first_call_after_t
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn reloads_under_load_cost_no_call() {
+async fn new_connections_meet_a_certificate_that_was_exchanged_in_its_file() {
     let sandbox = sandbox().await;
-    let gateway = Serving::start(&sandbox, "");
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let issue = || {
+        let rcgen::CertifiedKey { cert, signing_key } =
+            rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        std::fs::write(at("tls.key"), signing_key.serialize_pem()).unwrap();
+        std::fs::write(at("tls.pem"), cert.pem()).unwrap();
+        cert.der().clone()
+    };
+    let before = issue();
+    let gateway = Serving::start_with(
+        &sandbox,
+        "",
+        &[
+            ("USERSIG_GATEWAY__LISTEN__TLS__CERT_FILE", &at("tls.pem")),
+            ("USERSIG_GATEWAY__LISTEN__TLS__KEY_FILE", &at("tls.key")),
+        ],
+    );
+    let trusts = async |root: &CertificateDer<'static>| {
+        let stream = TcpStream::connect(&gateway.gateway).await.unwrap();
+        let name = ServerName::try_from("localhost").unwrap();
+        TlsConnector::from(client_that_trusts(root)).connect(name, stream).await.is_ok()
+    };
+    assert!(trusts(&before).await);
+    let after = issue();
+    gateway.process.event(TAKEN);
+    assert!(trusts(&after).await && !trusts(&before).await);
+    sandbox.stop().await;
+}
+
+fn client_that_trusts(root: &CertificateDer<'static>) -> Arc<ClientConfig> {
+    let mut roots = RootCertStore::empty();
+    roots.add(root.clone()).unwrap();
+    let builder = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap();
+    Arc::new(builder.with_root_certificates(roots).with_no_client_auth())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fifty_reloads_under_load_cost_no_call() {
+    const RELOADS: u32 = 50;
+    let sandbox = sandbox().await;
+    let gateway = Serving::start(&sandbox, "[ceiling]\nper_second = 20\nmax_wait = \"20s\"\n");
     let file = gateway.folder().join("gateway.toml");
-    let host = gateway.gateway.clone();
-    let calls = tokio::spawn(async move {
-        let mut client = crate::client::Client::to(&host).await;
-        let mut ended = Vec::new();
-        for _ in 0..150 {
-            ended.push(client.send(post(READ, "{}")).await.codes());
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-        ended
-    });
+    let is_over = Arc::new(AtomicBool::new(false));
+    // More than the ceiling lets through, so that calls wait at each reload.
+    let callers: Vec<_> = (0..8)
+        .map(|_| {
+            let (host, is_over) = (gateway.gateway.clone(), Arc::clone(&is_over));
+            tokio::spawn(async move {
+                let mut client = crate::client::Client::to(&host).await;
+                let mut ended = Vec::new();
+                while !is_over.load(Ordering::Relaxed) {
+                    ended.push(client.send(post(READ, "{}")).await.codes());
+                }
+                ended
+            })
+        })
+        .collect();
+    sandbox.control().wait_for_arrivals(1).await;
     let good = std::fs::read_to_string(&file).unwrap();
-    for n in 0..30 {
+    let mut waited = false;
+    for n in 0..RELOADS {
         let is_bad = n % 3 == 2;
         // Another ceiling each time, or no configuration at all.
-        let tables = format!("[ceiling]\nper_second = {}\nmax_wait = \"10s\"\n", 150 + n);
-        replace(&file, |_| if is_bad { "[[app]]\nname = ".to_owned() } else { format!("{good}{tables}") });
+        let another = good.replace("per_second = 20", &format!("per_second = {}", 10 + n % 20));
+        replace(&file, |_| if is_bad { "[[app]]\nname = ".to_owned() } else { another });
         assert_eq!(reload(&gateway).await.0, if is_bad { 422 } else { 200 }, "{n}");
+        waited |= metrics(&gateway).await.sum("ceiling_waiting", &[]) > 0.0;
     }
-    let ended = calls.await.unwrap();
+    is_over.store(true, Ordering::Relaxed);
+    let mut ended = Vec::new();
+    for caller in callers {
+        ended.append(&mut caller.await.unwrap());
+    }
+    assert!(waited, "calls waited while it was reloaded");
     assert!(ended.iter().all(|codes| *codes == (200, 0)), "{ended:?}");
+    assert_eq!(sandbox.control().report().arrived, ended.len() as u64, "and none was made twice");
     sandbox.stop().await;
 }
