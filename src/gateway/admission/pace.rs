@@ -13,6 +13,10 @@
 //!   the gap of a clump is filled in one round.
 //! - While calls wait, credit does not gather beyond what a coarse timer misses. While nobody waits it does, up to
 //!   `burst`: so many calls may leave at once after idle time.
+//! - A turn that comes much later than it was due tells that the process stood still: a container that used up its share
+//!   of the processor, a machine that was paused. Its turns were not taken, so they would be lost; and the tokens come home
+//!   with the same gap, in which turns would be lost again. So for a round after that credit gathers up to `burst`, as
+//!   it does in idle time.
 
 use std::time::Duration;
 
@@ -33,6 +37,8 @@ pub(super) struct Pace {
     calm_until: Instant,
     /// Until when there is no turn at all.
     closed_until: Instant,
+    /// Until when gaps are made up for, since the process stood still.
+    uneven_until: Instant,
 }
 
 impl Pace {
@@ -40,7 +46,7 @@ impl Pace {
     pub(super) fn new(burst: u32, calm_until: Instant, now: Instant) -> Self {
         let burst = f64::from(burst.max(1));
         let credit = if calm_until > now { 1.0 } else { burst };
-        Self { credit, at: now, burst, calm_until, closed_until: now }
+        Self { credit, at: now, burst, calm_until, closed_until: now, uneven_until: now }
     }
 
     /// From now on so many turns may be taken at once after idle time.
@@ -55,8 +61,13 @@ impl Pace {
 
     /// Gives the credit that is due. `waiting`: whether calls wait.
     pub(super) fn advance(&mut self, tokens: &Tokens, waiting: bool, now: Instant) {
+        if waiting && self.due(tokens).is_some_and(|due| due + STALL < now) {
+            let (ceiling, _) = tokens.first();
+            self.uneven_until = now + ceiling.period + MARGIN;
+        }
         let rate = rate(tokens, now);
-        let most = if waiting || self.calm_until > now { 1.0 + rate * COARSE } else { self.burst };
+        let is_even = self.calm_until > now || (waiting && self.uneven_until <= now);
+        let most = if is_even { 1.0 + rate * COARSE } else { self.burst };
         let elapsed = now.saturating_duration_since(self.at).as_secs_f64();
         self.credit = (self.credit + rate * elapsed).min(most.max(1.0));
         self.at = now;
@@ -83,6 +94,12 @@ impl Pace {
         let missing = (1.0 - self.credit).max(0.0);
         let wait = Duration::try_from_secs_f64(missing / rate(tokens, now)).unwrap_or(LONGEST_LOOK);
         (now + wait.min(LONGEST_LOOK)).max(self.closed_until)
+    }
+
+    /// When the turn was due that a call has waited for since the last look; `None`: when a token is at home is unknown.
+    fn due(&self, tokens: &Tokens) -> Option<Instant> {
+        let home = if tokens.is_home() { self.at } else { tokens.next_home()? };
+        Some(self.opens_at(tokens, self.at).max(home))
     }
 
     /// The earliest moment of a turn behind `ahead` others.
@@ -129,5 +146,9 @@ const IDLE_SHARE: f64 = 1.0 / 64.0;
 const GAP: f64 = 5.0;
 /// Seconds that a timer may be late.
 const COARSE: f64 = 0.004;
+/// Whoever comes later than this stood still.
+const STALL: Duration = Duration::from_millis(4);
+/// How long after a whole period the tokens of a gap may be on their way still.
+const MARGIN: Duration = Duration::from_secs(1);
 /// Whatever is reckoned beyond this is looked at again before.
 const LONGEST_LOOK: Duration = Duration::from_secs(24 * 3600);

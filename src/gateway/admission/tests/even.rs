@@ -14,9 +14,36 @@ struct Answers {
     jitter: u64,
 }
 
+/// When the process stands still, in microseconds: for so long, at the beginning of every such span.
+#[derive(Debug, Clone, Copy)]
+struct Stalls {
+    lasts: u64,
+    every: u64,
+}
+
+impl Stalls {
+    const NONE: Self = Self { lasts: 0, every: 1 };
+
+    /// When the process sees what happens at this moment.
+    fn seen(self, at: u64) -> u64 {
+        if at % self.every < self.lasts { at - at % self.every + self.lasts } else { at }
+    }
+}
+
 /// Turns that a ceiling gives while calls wait all along, in microseconds after the start, each with its answer time.
 /// The timer is late by up to a millisecond, and so is every answer's schedule.
 fn turns(rules: Rules, answers: Answers, seconds: u64, random: &mut fastrand::Rng) -> Vec<(u64, u64)> {
+    turns_with(Stalls::NONE, rules, answers, seconds, random)
+}
+
+/// The same in a process that stands still from time to time. Answers that come meanwhile are seen after it.
+fn turns_with(
+    stalls: Stalls,
+    rules: Rules,
+    answers: Answers,
+    seconds: u64,
+    random: &mut fastrand::Rng,
+) -> Vec<(u64, u64)> {
     let start = Instant::now();
     // Long idle: the burst is ready.
     let mut bucket = Bucket::new(rules, 0, start - ms(5000), start);
@@ -40,14 +67,15 @@ fn turns(rules: Rules, answers: Answers, seconds: u64, random: &mut fastrand::Rn
             bucket.take(now);
             in_transit.push(bucket.sent(now, now));
             let takes = answers.least + random.u64(0..=answers.jitter);
-            answered.insert((look + takes, turns.len()));
-            turns.push((look, takes));
+            let seen = stalls.seen(look + takes);
+            answered.insert((seen, turns.len()));
+            turns.push((look, seen - look));
             bucket.settle(waiting, now);
         }
         waiting = true;
         let next = (bucket.ready_at(now) - start).as_micros();
         let next = u64::try_from(next).unwrap().max(look + 1);
-        look = next.next_multiple_of(1000) + random.u64(0..300);
+        look = stalls.seen(next.next_multiple_of(1000) + random.u64(0..300));
     }
     turns
 }
@@ -102,6 +130,20 @@ proptest! {
         }
         let gap = steady.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap();
         prop_assert!(gap as f64 / 1e6 <= 10.0 / f64::from(limit), "a gap of {gap} us");
+    }
+}
+
+#[test]
+fn what_falls_due_while_the_process_stands_still_is_not_lost() {
+    for (lasts, every) in [(30, 100), (50, 100), (50, 500), (100, 1000), (300, 1000)] {
+        for limit in [20, 200, 600] {
+            let stalls = Stalls { lasts: lasts * 1000, every: every * 1000 };
+            let answers = Answers { least: 20_000, jitter: 0 };
+            let rules = rules(&[a_second(limit)], Guarantee::Arrival);
+            let turns = turns_with(stalls, rules, answers, 20, &mut fastrand::Rng::with_seed(1));
+            let delivered = delivered(limit, 1.0, &turns, 2, 20);
+            assert!(delivered >= 0.95, "{delivered:.3} of {limit}, standing still for {lasts} of {every} ms");
+        }
     }
 }
 
