@@ -1,6 +1,6 @@
 //! Ceilings under load, as the sandbox sees them: exact, used, smooth, fair, and adaptive.
 //!
-//! `transit_max` is a second here, so that a machine that is busy with other tests proves nothing wrong.
+//! `transit_max` is five seconds here, so that a machine that is busy with other tests proves nothing wrong.
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -24,7 +24,7 @@ const LIMIT: u32 = 20;
 fn builder(tune: impl FnOnce(&mut gateway::Settings) + 'static) -> Builder {
     let mut builder = Builder::new().plain().workers(2).tuned(|live| {
         live.ceiling.api.insert(api(API), ApiCeiling::per_second(LIMIT.try_into().unwrap()));
-        live.ceiling.transit_max = Duration::from_secs(1);
+        live.ceiling.transit_max = Duration::from_secs(5);
         tune(live);
     });
     builder.sandbox.ceilings.per_api.insert(api(API), LIMIT);
@@ -46,7 +46,7 @@ fn arrivals(world: &World) -> Vec<f64> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn three_times_the_ceiling_arrives_as_the_ceiling() {
     let world = builder(|_| ()).start().await;
-    // Answers take 50 ms, so a token comes round in 1.05 s.
+    // Answers take 50 ms and what the machine adds.
     let slow = Fault { before_answer: Delay::fixed(Duration::from_millis(50)), ..Fault::new(Effect::Serve) };
     world.sandbox.control().inject(slow.for_ever()).unwrap();
     let load = caller(&world, "127.0.0.1", "load").await;
@@ -62,10 +62,13 @@ async fn three_times_the_ceiling_arrives_as_the_ceiling() {
 
     // The contract's share, and smooth: from the third second of full demand until its end.
     let arrivals: Vec<f64> = arrivals(&world).into_iter().filter(|at| (2.0..7.0).contains(at)).collect();
-    let possible = 5.0 * f64::from(LIMIT) / 1.05;
-    let share = arrivals.len() as f64 / possible;
-    // Turns that come due while nobody runs are lost, but for a few.
-    let least = 0.93 * running * running;
+    let metrics = world.metrics().await;
+    let of_answers = |part: &str| metrics.sum(&format!("upstream_duration_seconds_{part}"), &[("api", API)]);
+    let possible = 5.0 * f64::from(LIMIT) / (1.0 + of_answers("sum") / of_answers("count"));
+    // One turn at the edge of the span is within or without.
+    let share = (arrivals.len() as f64 + 1.0) / possible;
+    // What falls due while nobody runs is made up for, up to the burst.
+    let least = 0.95 * running;
     assert!(share >= least, "{share} of what is possible, where there was time for {running}");
     for slice in 0..10 {
         let slice = 2.0 + f64::from(slice) * 0.5..2.5 + f64::from(slice) * 0.5;
@@ -92,7 +95,7 @@ async fn one_apps_ceiling_holds_over_all_of_its_apis() {
 
     let all = &world.report().apps[&sdkappid()].all;
     assert!(all.worst_second <= LIMIT as usize && all.refused == 0, "{all:?}");
-    assert!(all.arrived as f64 >= 3.0 * f64::from(LIMIT) * running * running, "{all:?}");
+    assert!(all.arrived as f64 >= 3.0 * f64::from(LIMIT) * running, "{all:?}");
     let (one, two) = (with_status(&one, 200), with_status(&two, 200));
     assert!(one.abs_diff(two) <= LIMIT as usize, "{one} and {two}");
     world.end().await;
