@@ -44,6 +44,7 @@ install_packages() {
     local missing=()
     command -v cc >/dev/null || missing+=(gcc libc6-dev)
     command -v curl >/dev/null || missing+=(curl)
+    command -v haproxy >/dev/null || missing+=(haproxy)
     command -v prometheus >/dev/null || missing+=(prometheus)
     command -v python3 >/dev/null || missing+=(python3)
     python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv)

@@ -21,6 +21,7 @@ mod prometheus;
 mod refusals;
 mod reload;
 mod rewriting;
+mod rolling;
 mod routing;
 mod rules;
 mod signing;
