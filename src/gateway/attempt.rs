@@ -81,19 +81,24 @@ pub async fn run(
             avoid: repeats.unanswered_at(),
         };
         let tried = single::send(means, ready, call, sending, record).await;
-        let (result, next) = repeats.after(tried);
+        let (result, next) = repeats.after(tried, record.wait());
         let reason = match next {
             Next::Done => return result,
             Next::Again { reason, .. } => reason,
+            Next::InTurn { .. } => "throttled",
             Next::WithNewerKey => "key",
         };
         let repeat = async {
             match next {
                 Next::Again { pause, .. } => tokio::time::sleep(pause).await,
+                Next::InTurn { pause } => {
+                    tokio::time::sleep(pause).await;
+                    record.rested(pause);
+                }
                 _ if single::has_newer_key(means, grant.app(), deadline).await => {}
                 _ => return None,
             }
-            single::prepare(means, grant, arrival, deadline, record).await.ok()
+            single::prepare(means, grant, arrival.again(), deadline, record).await.ok()
         };
         ready = tokio::select! {
             biased;

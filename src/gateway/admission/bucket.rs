@@ -30,19 +30,26 @@ pub(super) struct Bucket {
     pace: Pace,
     budget: Budget,
     used_at: Instant,
+    number: u64,
 }
 
 impl Bucket {
-    /// A ceiling of which nothing is in use. Its tokens in transit are numbered from `first` on; the process began to
-    /// send at `started`.
-    pub(super) fn new(rules: Rules, first: u64, started: Instant, now: Instant) -> Self {
-        let tokens = Tokens::new(&rules.ceilings, rules.release(), first);
+    /// A ceiling of which nothing is in use. Its `number` tells it from all that are or were in its place; the process began
+    /// to send at `started`.
+    pub(super) fn new(rules: Rules, number: u64, started: Instant, now: Instant) -> Self {
+        // No two number their tokens alike, so that a late answer finds its own or none.
+        let tokens = Tokens::new(&rules.ceilings, rules.release(), number << 40);
         let mut pace = Pace::new(rules.burst(), started + CALM, now);
         if rules.cold_start == ColdStart::Wait {
             pace.close(started + CALM + rules.transit_max);
         }
         let budget = Budget::new(tokens.first().0, now);
-        Self { rules, tokens, pace, budget, used_at: now }
+        Self { rules, tokens, pace, budget, used_at: now, number }
+    }
+
+    /// Tells it from all that are or were in its place.
+    pub(super) fn number(&self) -> u64 {
+        self.number
     }
 
     /// New rules take hold, if they differ. Tokens that are away stay counted, and a cut stays in force.
@@ -64,9 +71,10 @@ impl Bucket {
         self.settle_tokens(now);
     }
 
-    /// Whether a token is at home. Settled by whoever asks.
-    pub(super) fn is_home(&self) -> bool {
-        self.tokens.is_home()
+    /// Whether a call that ignores the pace may leave now: a token is at home, and nothing forbids every turn. Settled by
+    /// whoever asks.
+    pub(super) fn is_home(&self, now: Instant) -> bool {
+        self.tokens.is_home() && self.pace.closed_until() <= now
     }
 
     /// Whether a call may leave now: a token is at home, and it is time for a turn. Settled by whoever asks.
@@ -86,7 +94,7 @@ impl Bucket {
 
     /// The earliest moment at which a call that waits for no pace may have a token, with nobody before it.
     pub(super) fn next_home(&self, now: Instant) -> Instant {
-        self.tokens.turn(0, now)
+        self.tokens.turn(0, now).max(self.pace.closed_until())
     }
 
     /// A call takes a token, which is at home.

@@ -64,7 +64,10 @@ pub struct Admission {
 
 /// A call's place in the order of arrival. It keeps it when it has to wait again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Arrival(u64);
+pub struct Arrival {
+    number: u64,
+    returns: bool,
+}
 
 /// Of what Tencent said that there is one too many.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -142,7 +145,7 @@ impl Admission {
 
     /// A call comes in.
     pub fn arrive(&self) -> Arrival {
-        Arrival(self.arrivals.fetch_add(1, Ordering::Relaxed))
+        Arrival { number: self.arrivals.fetch_add(1, Ordering::Relaxed), returns: false }
     }
 
     /// Waits for a turn under every ceiling that the call falls under, no longer than `max_wait` and the setting of the
@@ -173,7 +176,8 @@ impl Admission {
         let ask = Ask {
             api: &grant.target().api,
             line: &line,
-            place: Place { urgency: caller.wishes().priority.urgency(), number: arrival.0 },
+            place: Place { urgency: caller.wishes().priority.urgency(), number: arrival.number },
+            returns: arrival.returns,
             deadline: (!max_wait.is_zero()).then(|| now + max_wait),
         };
         let book = self.book(grant);
@@ -200,13 +204,13 @@ impl Admission {
         }
         let api = &grant.target().api;
         let book = self.book(grant);
-        let kept = settings.api_rules(api).is_some();
-        if let Some(cut) = book.throttled(api.key, throttle, || self.settings.load_full()) {
+        let (cut, is_held) = book.throttled(api.key, throttle, || self.settings.load_full());
+        if let Some(cut) = cut {
             let label = if throttle == Throttle::App { book::WHOLE_APP } else { &*api.label };
             let (before, after) = (cut.before, cut.after);
             CeilingCut { app: &grant.app().name, api: label, before, after }.emit();
         }
-        kept
+        is_held
     }
 
     /// New settings take hold, of ceilings in use too. Tokens that are away stay counted.
@@ -272,6 +276,14 @@ impl Admission {
 
     fn books(&self) -> Vec<Arc<Book>> {
         self.books.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+}
+
+impl Arrival {
+    /// The same place, for a call that had a turn already: however many have come since, it is not turned away for that.
+    #[must_use]
+    pub fn again(self) -> Self {
+        Self { returns: true, ..self }
     }
 }
 

@@ -79,6 +79,11 @@ impl Pace {
         self.credit >= 1.0 - 1e-6 && self.closed_until <= now
     }
 
+    /// Until when there is no turn at all, whatever the pace.
+    pub(super) fn closed_until(&self) -> Instant {
+        self.closed_until
+    }
+
     /// A turn was taken, whether there was credit for it or not.
     pub(super) fn take(&mut self) {
         self.credit = (self.credit - 1.0).max(0.0);

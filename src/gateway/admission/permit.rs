@@ -26,12 +26,12 @@ pub struct Permit {
 #[derive(Debug)]
 pub(super) struct Taken {
     pub(super) granted: Instant,
-    /// The API whose ceiling it is, if it has one.
-    pub(super) api: Option<ApiKey>,
-    /// The app's ceiling, by its number, if it has one.
+    /// The API whose ceiling it is, if it has one, and its bucket's number.
+    pub(super) api: Option<(ApiKey, u64)>,
+    /// The number of the bucket of the app's ceiling, if it has one.
     pub(super) app: Option<u64>,
-    /// The source whose own ceiling it is, if it has one.
-    pub(super) source: Option<Source>,
+    /// The source whose own ceiling it is, if it has one, and its bucket's number.
+    pub(super) source: Option<(Source, u64)>,
 }
 
 /// The same tokens once they are in transit.

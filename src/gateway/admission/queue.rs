@@ -41,7 +41,7 @@ pub(super) struct Place {
 /// The other end of a call that waits.
 pub(super) type Waiter = oneshot::Sender<Result<Permit, Displaced>>;
 
-/// A call had to leave a full queue to one whose source has fewer waiting.
+/// A call had to leave a full queue to one whose source, or who itself, has fewer waiting.
 #[derive(Debug)]
 pub(super) struct Displaced;
 
@@ -97,13 +97,6 @@ impl Queue {
         Ahead { all, of_source }
     }
 
-    /// Whether a later call of the same line waits: then this one returns to a place that it had.
-    pub(super) fn returns(&self, line: &Line, place: Place) -> bool {
-        let callers = self.0.child(&line.source).map(|(callers, _)| callers);
-        let lane = callers.and_then(|callers| callers.child(&line.caller)).map(|(lane, _)| lane);
-        lane.is_some_and(|lane| !lane.is_last(place))
-    }
-
     /// How many calls wait in one line.
     pub(super) fn in_line(&self, line: &Line) -> usize {
         let callers = self.0.child(&line.source).map(|(callers, _)| callers);
@@ -111,15 +104,18 @@ impl Queue {
     }
 
     /// Who has to leave the full queue so that a call of `line` may enter: the least urgent, latest call of the caller
-    /// with the most waiting in the source with the most. `None` when nobody has more than that line's own source.
+    /// with the most waiting, in the source with the most, or in the line's own source if no other has more. `None` when
+    /// that caller has no more than the newcomer would have.
     pub(super) fn displaceable(&self, line: &Line) -> Option<(Line, Place)> {
-        let (source, longest) = self.0.longest()?;
         let own = self.0.child(&line.source).map_or(0, |(_, len)| len);
-        if longest <= own + 1 {
+        let (source, longest) = self.0.longest()?;
+        let is_anothers = longest > own + 1;
+        let source = if is_anothers { source } else { &line.source };
+        let (callers, _) = self.0.child(source)?;
+        let (caller, longest) = callers.longest()?;
+        if !is_anothers && longest <= self.in_line(line) + 1 {
             return None;
         }
-        let (callers, _) = self.0.child(source)?;
-        let (caller, _) = callers.longest()?;
         let (lane, _) = callers.child(caller)?;
         let (&place, _) = lane.calls.last_key_value()?;
         Some((Line { source: source.clone(), caller: Arc::clone(caller) }, place))

@@ -32,6 +32,11 @@ pub(super) enum Next {
         /// After how long.
         pause: Duration,
     },
+    /// It was one too many: another one in its turn.
+    InTurn {
+        /// After how long, which counts as waiting.
+        pause: Duration,
+    },
     /// Another one, if the app has newer keys by now.
     WithNewerKey,
 }
@@ -46,6 +51,8 @@ pub(super) struct Repeats<'a> {
     retries: u32,
     /// How often it was one too many.
     throttled: u32,
+    /// How long it has waited for its turns.
+    waited: Duration,
     resigned: bool,
     keys_refused: usize,
     /// Whether newer keys were looked for.
@@ -70,6 +77,7 @@ impl<'a> Repeats<'a> {
             budget,
             retries: 0,
             throttled: 0,
+            waited: Duration::ZERO,
             resigned: false,
             keys_refused: 0,
             looked: false,
@@ -83,10 +91,12 @@ impl<'a> Repeats<'a> {
         self.unanswered_at.as_ref()
     }
 
-    /// Tells whoever keeps account what came of a try, and says what comes next.
-    pub(super) fn after(&mut self, tried: Tried<'_>) -> (Result<Relayed, Rejection>, Next) {
+    /// Tells whoever keeps account what came of a try, and says what comes next. `waited`: how long the call has waited
+    /// for its turns.
+    pub(super) fn after(&mut self, tried: Tried<'_>, waited: Duration) -> (Result<Relayed, Rejection>, Next) {
         let Tried { result, verdict, usersig, pass } = tried;
         self.unanswered_at = None;
+        self.waited = waited;
         match result {
             Ok(relayed) => {
                 let next = match (verdict, &relayed.content) {
@@ -147,11 +157,13 @@ impl<'a> Repeats<'a> {
             }
         };
         let is_in_time = Instant::now() + pause < self.deadline;
-        if !may_wait || !is_in_time || self.throttled == MOST_THROTTLED {
+        let wish = self.grant.caller().wishes().max_wait;
+        let bears_it = wish.is_none_or(|wish| self.waited + pause < wish);
+        if !may_wait || !is_in_time || !bears_it || self.throttled == MOST_THROTTLED {
             return Next::Done;
         }
         self.throttled += 1;
-        Next::Again { reason: "throttled", pause }
+        Next::InTurn { pause }
     }
 
     /// Once for each call; after that, `then`. The doubt is raised before the UserSig is dropped: nobody shall take the new

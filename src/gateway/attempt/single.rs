@@ -54,7 +54,9 @@ pub(super) async fn prepare<'a>(
     }
     let ceiling = &means.live.ceiling;
     let asked = Instant::now();
-    let max_wait = grant.caller().wishes().max_wait.unwrap_or(ceiling.max_wait).min(deadline - asked);
+    // The setting is for each turn; what the caller bears is for all of its call's turns together.
+    let wish = grant.caller().wishes().max_wait.map(|wish| wish.saturating_sub(record.wait()));
+    let max_wait = wish.unwrap_or(ceiling.max_wait).min(deadline - asked);
     let permit = means.admission.admit(grant, arrival, max_wait).await;
     record.waited(asked.elapsed());
     let permit = permit?;

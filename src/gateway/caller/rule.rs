@@ -20,7 +20,7 @@ pub struct Rule {
     pub who: Who,
     /// The share of turns that its callers get together, against those of other rules that wait.
     pub weight: NonZeroU32,
-    /// The most calls a second that its callers may make together; `None`: as many as turns come.
+    /// The most calls a second that its callers may make together, for each app; `None`: as many as turns come.
     pub max_per_second: Option<NonZeroU32>,
 }
 

@@ -64,7 +64,7 @@ impl Source {
         self.weight
     }
 
-    /// The most calls a second that all of its callers may make together; `None`: as many as turns come.
+    /// The most calls a second that all of its callers may make together, for each app; `None`: as many as turns come.
     #[must_use]
     pub fn max_per_second(&self) -> Option<NonZeroU32> {
         self.max_per_second

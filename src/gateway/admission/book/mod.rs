@@ -6,7 +6,8 @@
 //! Whenever calls wait, a task looks again at the earliest moment at which one of them might go, and hands turns out.
 //! Which call goes depends on what holds the others back. At one API its [`Queue`](super::queue::Queue) knows. Where
 //! the app's ceiling is what all wait for, sources take turns over the whole app, then their callers, then each
-//! caller's APIs; a call whose API is not ready never holds up another.
+//! caller's APIs; a call whose API is not ready never holds up another. Where a source's own ceiling is what its calls
+//! wait for, so do its callers and their APIs.
 
 mod state;
 mod turns;
@@ -45,6 +46,8 @@ pub(super) struct Ask<'a> {
     pub(super) api: &'a Arc<Api>,
     pub(super) line: &'a Line,
     pub(super) place: Place,
+    /// Whether it had a turn before.
+    pub(super) returns: bool,
     /// Until when it may wait; `None`: it goes now or never, whatever the pace.
     pub(super) deadline: Option<Instant>,
 }
@@ -82,19 +85,17 @@ impl Book {
         let mut state = self.lock();
         let settings = settings();
         let now = Instant::now();
-        state.open(ask, &settings, now);
-        if state.app.is_some() {
+        let changed = state.open(ask, &settings, now);
+        if changed || state.app.is_some() {
             // Who waits at another API goes first if it can.
             unclaimed = self.hand_out(&mut state, now);
         }
-        let alone = state.is_first(ask);
+        if changed {
+            self.watch(&mut state, now);
+        }
+        let alone = state.is_first(ask, now);
         state.settle(ask.api.key, &ask.line.source, now);
-        let goes = match ask.deadline {
-            _ if !alone => false,
-            Some(_) => state.is_ready(ask.api.key, &ask.line.source, now),
-            None => state.is_home(ask.api.key, &ask.line.source),
-        };
-        if goes {
+        if alone && state.may_go(ask, now) {
             let taken = state.take(ask.api.key, &ask.line.source, now);
             return Asked::Granted(Permit::new(Arc::clone(self), taken));
         }
@@ -143,7 +144,7 @@ impl Book {
         let now = Instant::now();
         state.open(ask, &settings, now);
         state.settle(ask.api.key, &ask.line.source, now);
-        if state.is_ready(ask.api.key, &ask.line.source, now) {
+        if state.may_go(ask, now) {
             let taken = state.take(ask.api.key, &ask.line.source, now);
             return Permit::new(Arc::clone(self), taken);
         }
@@ -164,24 +165,28 @@ impl Book {
         drop(unclaimed);
     }
 
-    /// Tencent said too frequent. Gives what was cut, and of which API; `None`: of the app.
+    /// Tencent said too frequent. Gives what was cut of that, if anything was, and whether any ceiling holds the API's
+    /// calls back.
     pub(super) fn throttled(
         self: &Arc<Self>,
         api: ApiKey,
         throttle: Throttle,
         settings: impl FnOnce() -> Arc<Settings>,
-    ) -> Option<Cut> {
+    ) -> (Option<Cut>, bool) {
         let mut state = self.lock();
         let now = Instant::now();
-        match throttle {
-            Throttle::Api => state.page_mut(api)?.bucket.as_mut()?.cut(API_KEEPS, now),
-            Throttle::App => state.cut_app(&settings(), now),
-            Throttle::Pause => {
-                state.page_mut(api)?.bucket.as_mut()?.close(now + PAUSE);
+        let of_api = state.page_mut(api).and_then(|page| page.bucket.as_mut());
+        let has_own = of_api.is_some();
+        let cut = match (throttle, of_api) {
+            (Throttle::Api, Some(bucket)) => bucket.cut(API_KEEPS, now),
+            (Throttle::App, _) => state.cut_app(&settings(), now),
+            (Throttle::Pause, Some(bucket)) => {
+                bucket.close(now + PAUSE);
                 None
             }
-            Throttle::Second => None,
-        }
+            (Throttle::Api | Throttle::Pause, None) | (Throttle::Second, _) => None,
+        };
+        (cut, has_own || state.app.is_some())
     }
 
     /// The last byte of a call was handed to the kernel.
@@ -213,7 +218,7 @@ impl Book {
             return;
         }
         match (taken.api, &taken.source) {
-            (Some(api), None) => state.look_at(api, now),
+            (Some((api, _)), None) => state.look_at(api, now),
             _ => state.look_at_all(now),
         }
         let unclaimed = self.hand_out(&mut state, now);
@@ -225,8 +230,7 @@ impl Book {
     /// How the ceiling of a call's API stands.
     pub(super) fn remaining(&self, taken: &Taken) -> Vec<Remaining> {
         let mut state = self.lock();
-        let bucket = taken.api.and_then(|api| state.page_mut(api)?.bucket.as_mut());
-        let standing = bucket.map(|bucket| {
+        let standing = state.taken_of_api(taken).map(|bucket| {
             let remaining = |(ceiling, used): (Ceiling, u32)| Remaining {
                 ceiling,
                 remaining: ceiling.limit.get().saturating_sub(used),

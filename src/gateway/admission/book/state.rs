@@ -1,6 +1,6 @@
 //! What the book of one app holds, and what is taken from it and brought back.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,7 +29,7 @@ pub(super) struct State {
     /// The ceilings of sources that have one of their own.
     pub(super) sources: Sources,
     /// Who waits for anything of this app.
-    pub(super) waiting: Fair<Source, Fair<Arc<str>, Fair<ApiKey, Waits>>>,
+    pub(super) waiting: Fair<Source, Callers>,
     /// When to look again at each API at which calls wait.
     pub(super) looks: BTreeSet<(Instant, ApiKey)>,
     /// Whether the app's ceiling is what calls were held back by at the last look.
@@ -38,6 +38,14 @@ pub(super) struct State {
     pub(super) sleeps_until: Option<Instant>,
     /// How many buckets were made.
     made: u64,
+    recent: Recent,
+}
+
+/// How many calls of an app got a turn in the last second, under whatever ceilings or none.
+#[derive(Debug)]
+pub(super) struct Recent {
+    /// The beginning of a slice of a second, and the turns in it, in the order of time.
+    slices: VecDeque<(Instant, u32)>,
 }
 
 pub(super) type Sources = HashMap<Source, SourceCeiling>;
@@ -45,8 +53,15 @@ pub(super) type Sources = HashMap<Source, SourceCeiling>;
 #[derive(Debug)]
 pub(super) struct SourceCeiling {
     pub(super) bucket: Bucket,
-    pub(super) per_second: NonZeroU32,
+    /// As the source's latest call says, whatever those say that came before and still wait. `None`: no longer in
+    /// force, but its tokens are remembered while some are away.
+    per_second: Option<NonZeroU32>,
+    /// Whether it held a call back when one was last looked for.
+    pub(super) binds: bool,
 }
+
+/// The callers of one source that wait, and at which APIs.
+pub(super) type Callers = Fair<Arc<str>, Fair<ApiKey, Waits>>;
 
 /// One API's page in the book.
 #[derive(Debug)]
@@ -63,7 +78,6 @@ pub(super) struct Page {
 #[derive(Debug)]
 pub(super) struct AppCeiling {
     pub(super) bucket: Bucket,
-    pub(super) number: u64,
     /// Made because Tencent said so, and gone when it has grown back.
     pub(super) passing: bool,
 }
@@ -84,11 +98,12 @@ impl State {
             app_binds: false,
             sleeps_until: None,
             made: 0,
+            recent: Recent { slices: VecDeque::new() },
         }
     }
 
-    /// Makes the buckets that a call needs and that are not in use yet.
-    pub(super) fn open(&mut self, ask: Ask<'_>, settings: &Settings, now: Instant) {
+    /// Makes the buckets that a call needs and that are not in use yet. Says whether one changed that others wait for.
+    pub(super) fn open(&mut self, ask: Ask<'_>, settings: &Settings, now: Instant) -> bool {
         if !self.apis.contains_key(&ask.api.key) {
             let rules = settings.api_rules(ask.api);
             let bucket = rules.map(|rules| self.bucket(rules, now));
@@ -100,28 +115,38 @@ impl State {
             && let Some(rules) = settings.app_rules()
         {
             let bucket = self.bucket(rules, now);
-            self.app = Some(AppCeiling { bucket, number: self.made, passing: false });
+            self.app = Some(AppCeiling { bucket, passing: false });
         }
-        let source = &ask.line.source;
-        if let Some(per_second) = source.max_per_second() {
-            match self.sources.get_mut(source) {
-                Some(ceiling) if ceiling.per_second == per_second => {}
-                Some(ceiling) => {
-                    ceiling.per_second = per_second;
+        self.open_source(&ask.line.source, settings, now)
+    }
+
+    fn open_source(&mut self, source: &Source, settings: &Settings, now: Instant) -> bool {
+        let due = source.max_per_second();
+        match self.sources.get_mut(source) {
+            Some(ceiling) if ceiling.per_second == due => return false,
+            Some(ceiling) => {
+                ceiling.per_second = due;
+                ceiling.binds = false;
+                if let Some(per_second) = due {
                     ceiling.bucket.set_rules(&settings.source_rules(per_second));
                 }
-                None => {
-                    let bucket = self.bucket(settings.source_rules(per_second), now);
-                    self.sources.insert(source.clone(), SourceCeiling { bucket, per_second });
-                }
+            }
+            None => {
+                let Some(per_second) = due else { return false };
+                let bucket = self.bucket(settings.source_rules(per_second), now);
+                self.sources.insert(source.clone(), SourceCeiling { bucket, per_second: due, binds: false });
             }
         }
+        let others_wait = self.waiting.child(source).is_some();
+        if others_wait {
+            self.look_at_all(now);
+        }
+        others_wait
     }
 
     fn bucket(&mut self, rules: Rules, now: Instant) -> Bucket {
         self.made += 1;
-        // No two buckets of a book number their tokens alike, so that a late answer finds its own or none.
-        Bucket::new(rules, self.made << 40, self.started, now)
+        Bucket::new(rules, self.made, self.started, now)
     }
 
     pub(super) fn apply(&mut self, settings: &Settings, now: Instant) {
@@ -149,7 +174,9 @@ impl State {
             (None, app) => *app = None,
         }
         for ceiling in self.sources.values_mut() {
-            ceiling.bucket.set_rules(&settings.source_rules(ceiling.per_second));
+            if let Some(per_second) = ceiling.per_second {
+                ceiling.bucket.set_rules(&settings.source_rules(per_second));
+            }
         }
         self.look_at_all(now);
     }
@@ -157,24 +184,13 @@ impl State {
     /// A ceiling over all APIs begins while calls are under way: those of the last second count.
     fn open_app(&mut self, rules: Rules, passing: bool, now: Instant) {
         let mut bucket = self.bucket(rules, now);
-        bucket.reckon(self.used(now), now);
-        self.app = Some(AppCeiling { bucket, number: self.made, passing });
-    }
-
-    /// How many calls of the last second count, over all APIs.
-    fn used(&mut self, now: Instant) -> u32 {
-        let buckets = self.apis.values_mut().filter_map(|page| page.bucket.as_mut());
-        let used = buckets.map(|bucket| {
-            let (ceiling, used) = bucket.first(now);
-            // A long period's calls are no measure of the last second.
-            if ceiling.period <= SECOND { used } else { 0 }
-        });
-        used.fold(0, u32::saturating_add)
+        bucket.reckon(self.recent.within_a_second(now), now);
+        self.app = Some(AppCeiling { bucket, passing });
     }
 
     pub(super) fn cut_app(&mut self, settings: &Settings, now: Instant) -> Option<Cut> {
         if self.app.is_none() {
-            let used = NonZeroU32::new(self.used(now)).unwrap_or(NonZeroU32::MIN);
+            let used = NonZeroU32::new(self.recent.within_a_second(now)).unwrap_or(NonZeroU32::MIN);
             self.open_app(settings.rules(vec![Ceiling::per_second(used)]), true, now);
         }
         self.app.as_mut()?.bucket.cut(APP_KEEPS, now)
@@ -221,12 +237,11 @@ impl State {
         of_api.into_iter().chain(of_app).chain(of_source)
     }
 
-    pub(super) fn is_ready(&self, api: ApiKey, source: &Source, now: Instant) -> bool {
-        self.needed(api, source).all(|bucket| bucket.is_ready(now))
-    }
-
-    pub(super) fn is_home(&self, api: ApiKey, source: &Source) -> bool {
-        self.needed(api, source).all(Bucket::is_home)
+    /// Whether the ceilings let a call go now that nobody is before.
+    pub(super) fn may_go(&self, ask: Ask<'_>, now: Instant) -> bool {
+        let ignores_the_pace = ask.deadline.is_none();
+        self.needed(ask.api.key, &ask.line.source)
+            .all(|bucket| if ignores_the_pace { bucket.is_home(now) } else { bucket.is_ready(now) })
     }
 
     pub(super) fn next_home(&self, api: ApiKey, source: &Source, now: Instant) -> Instant {
@@ -238,28 +253,38 @@ impl State {
         let mut taken = Taken { granted: now, api: None, app: None, source: None };
         if let Some(bucket) = self.page_mut(api).and_then(|page| page.bucket.as_mut()) {
             bucket.take(now);
-            taken.api = Some(api);
+            taken.api = Some((api, bucket.number()));
         }
         if let Some(app) = &mut self.app {
             app.bucket.take(now);
-            taken.app = Some(app.number);
+            taken.app = Some(app.bucket.number());
         }
         if let Some(ceiling) = of_source_mut(&mut self.sources, source) {
             ceiling.bucket.take(now);
-            taken.source = Some(source.clone());
+            taken.source = Some((source.clone(), ceiling.bucket.number()));
         }
+        self.recent.count(now);
         taken
+    }
+
+    /// The bucket of which a call took its API's token, if it is still in use.
+    pub(super) fn taken_of_api(&mut self, taken: &Taken) -> Option<&mut Bucket> {
+        let (api, number) = taken.api?;
+        self.page_mut(api)?.bucket.as_mut().filter(|bucket| bucket.number() == number)
     }
 
     /// Does something to each bucket of which a token was taken and that is still in use.
     pub(super) fn each_taken(&mut self, taken: &Taken, mut change: impl FnMut(&mut Bucket, OfTaken)) {
-        if let Some(bucket) = taken.api.and_then(|api| self.page_mut(api)?.bucket.as_mut()) {
+        if let Some(bucket) = self.taken_of_api(taken) {
             change(bucket, |in_transit| &mut in_transit.api);
         }
-        if let Some(app) = self.app.as_mut().filter(|app| taken.app == Some(app.number)) {
+        if let Some(app) = self.app.as_mut().filter(|app| taken.app == Some(app.bucket.number())) {
             change(&mut app.bucket, |in_transit| &mut in_transit.app);
         }
-        if let Some(ceiling) = taken.source.as_ref().and_then(|source| self.sources.get_mut(source)) {
+        if let Some((source, number)) = &taken.source
+            && let Some(ceiling) = self.sources.get_mut(source)
+            && ceiling.bucket.number() == *number
+        {
             change(&mut ceiling.bucket, |in_transit| &mut in_transit.source);
         }
     }
@@ -276,6 +301,29 @@ impl State {
 /// Which of a call's tokens is meant.
 pub(super) type OfTaken = fn(&mut TakenInTransit) -> &mut Option<InTransit>;
 
+impl Recent {
+    fn count(&mut self, now: Instant) {
+        match self.slices.back_mut() {
+            Some((begin, turns)) if now < *begin + SLICE => *turns = turns.saturating_add(1),
+            _ => {
+                self.forget(now);
+                self.slices.push_back((now, 1));
+            }
+        }
+    }
+
+    fn within_a_second(&mut self, now: Instant) -> u32 {
+        self.forget(now);
+        self.slices.iter().fold(0, |sum, (_, turns)| sum.saturating_add(*turns))
+    }
+
+    fn forget(&mut self, now: Instant) {
+        while self.slices.front().is_some_and(|(begin, _)| *begin + SECOND <= now) {
+            self.slices.pop_front();
+        }
+    }
+}
+
 impl Page {
     /// Whether a call that waits here may go now, as far as the API's own ceiling says.
     pub(super) fn is_ready(&mut self, now: Instant) -> bool {
@@ -288,21 +336,26 @@ impl Page {
 
 /// A source's own ceiling, if it has one.
 pub(super) fn of_source<'a>(sources: &'a Sources, source: &Source) -> Option<&'a SourceCeiling> {
-    source.max_per_second().and_then(|_| sources.get(source))
+    // What the source itself says may be older than what is in force: it is that of a call which has waited since.
+    sources.get(source).filter(|ceiling| ceiling.per_second.is_some())
 }
 
 pub(super) fn of_source_mut<'a>(sources: &'a mut Sources, source: &Source) -> Option<&'a mut SourceCeiling> {
-    source.max_per_second().and_then(|_| sources.get_mut(source))
+    sources.get_mut(source).filter(|ceiling| ceiling.per_second.is_some())
 }
 
 /// Whether a source's own ceiling, if it has one, lets a call go now.
 pub(super) fn is_source_ready(sources: &mut Sources, source: &Source, now: Instant) -> bool {
     of_source_mut(sources, source).is_none_or(|ceiling| {
         ceiling.bucket.settle(true, now);
-        ceiling.bucket.is_ready(now)
+        let is_ready = ceiling.bucket.is_ready(now);
+        ceiling.binds |= !is_ready;
+        is_ready
     })
 }
 
 /// The share of what was in use that an app keeps after 60011.
 const APP_KEEPS: f64 = 0.7;
 const SECOND: Duration = Duration::from_secs(1);
+/// So finely turns are counted.
+const SLICE: Duration = Duration::from_millis(50);

@@ -1,22 +1,44 @@
 //! Who waits, who is next, and when to look again.
 
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::Ask;
-use super::state::{State, is_source_ready, of_source};
+use super::state::{Callers, Page, State, is_source_ready, of_source, of_source_mut};
 use crate::gateway::admission::bucket::Bucket;
 use crate::gateway::admission::queue::{EQUAL, Line, Place, Waiter};
 use crate::gateway::admission::{Reason, Settings};
+use crate::gateway::caller::Source;
 use crate::gateway::target::ApiKey;
 
 impl State {
     /// Whether nobody waits who might have to go before a newcomer.
-    pub(super) fn is_first(&self, ask: Ask<'_>) -> bool {
-        // Where the app's ceiling is what holds calls back, any of them may be the one that its next token is for.
-        !self.waits_for_app() && self.page(ask.api.key).is_none_or(|page| page.queue.is_empty())
+    pub(super) fn is_first(&mut self, ask: Ask<'_>, now: Instant) -> bool {
+        // Where the app's ceiling is what holds calls back, any of them may be the one that its next token is for; and
+        // where the source's own is, any of the source's.
+        !self.waits_for_app()
+            && self.page(ask.api.key).is_none_or(|page| page.queue.is_empty())
+            && !self.waits_for_source(&ask.line.source, now)
+    }
+
+    /// Whether a source's own ceiling is what calls of it wait for, at whatever API.
+    fn waits_for_source(&mut self, source: &Source, now: Instant) -> bool {
+        let waits = self.waiting.child(source).is_some();
+        let Some(ceiling) = of_source_mut(&mut self.sources, source) else { return false };
+        ceiling.binds &= waits;
+        if !ceiling.binds {
+            return false;
+        }
+        let may_go = is_source_ready(&mut self.sources, source, now);
+        // If it lets one go and none can, they wait for something else by now.
+        let binds = !may_go || self.next_of_source(source, now).is_some();
+        if let Some(ceiling) = of_source_mut(&mut self.sources, source) {
+            ceiling.binds = binds;
+        }
+        binds
     }
 
     /// Whether a call may enter the queue; else why not, and when its turn would have been.
@@ -29,13 +51,12 @@ impl State {
     ) -> Result<(), (Reason, Instant)> {
         let Some(page) = self.page(ask.api.key) else { return Ok(()) };
         let (waiting, in_line) = (page.queue.len(), page.queue.in_line(ask.line));
-        // Who was refused for rate had a place, which others' coming does not take away. So the queue can be longer than
-        // its bound by the calls that were under way.
-        let returns = page.queue.returns(ask.line, ask.place);
         let turn = self.turn(ask.api.key, ask.line, ask.place, now);
         if turn > deadline {
             Err((Reason::TooLate, turn))
-        } else if returns {
+        } else if ask.returns {
+            // It had a place, which others' coming does not take away. So the queue can be longer than its bound by the
+            // calls that were under way.
             Ok(())
         } else if in_line >= settings.max_waiting_per_caller {
             Err((Reason::CallerQueueFull, turn))
@@ -108,23 +129,29 @@ impl State {
         self.next_of_apis(now)
     }
 
-    /// The next call in the order of the whole app.
+    /// The next call in the order of the whole app. `None` too where it would be far to look for: then the APIs take
+    /// turns, each with an order of its own.
     fn next_of_app(&mut self, now: Instant) -> Option<(ApiKey, Line)> {
         let Self { waiting, apis, sources, .. } = self;
+        let mut walk = Walk::new();
         for (source, callers) in waiting.in_turn() {
-            if !is_source_ready(sources, source, now) {
-                continue;
+            if !walk.goes_on() {
+                break;
             }
-            for (caller, of_caller) in callers.in_turn() {
-                for (&api, _) in of_caller.in_turn() {
-                    let Some(page) = apis.get_mut(&api) else { continue };
-                    if page.is_ready(now) {
-                        return Some((api, Line { source: source.clone(), caller: Arc::clone(caller) }));
-                    }
-                }
+            if is_source_ready(sources, source, now)
+                && let Some((api, caller)) = walk.to_ready(callers, apis, now)
+            {
+                return Some((api, Line { source: source.clone(), caller }));
             }
         }
         None
+    }
+
+    /// The next call in the order of one source, whose own ceiling lets one go. `None` as for the app.
+    fn next_of_source(&mut self, source: &Source, now: Instant) -> Option<(ApiKey, Line)> {
+        let (callers, _) = self.waiting.child(source)?;
+        let (api, caller) = Walk::new().to_ready(callers, &mut self.apis, now)?;
+        Some((api, Line { source: source.clone(), caller }))
     }
 
     /// The next call at an API that is due to be looked at.
@@ -142,7 +169,10 @@ impl State {
             let again = if page.is_ready(now) {
                 if let Some(line) = page.queue.next(|source| is_source_ready(sources, source, now)) {
                     self.look_at(api, now);
-                    return Some((api, line));
+                    // Where the source's own ceiling held its calls back, the token is for any of them.
+                    let binds = of_source(&self.sources, &line.source).is_some_and(|ceiling| ceiling.binds);
+                    let next = if binds { self.next_of_source(&line.source, now) } else { None };
+                    return Some(next.unwrap_or((api, line)));
                 }
                 // Each of those who wait is held back by a ceiling of its source's own.
                 let ceilings = page.queue.sources().filter_map(|source| of_source(sources, source));
@@ -183,5 +213,51 @@ impl State {
     }
 }
 
+/// A walk past those who wait, in the order of their turns, to the first whose API lets a call go. It goes no further
+/// than [`LOOKED_AT`] of them, since all others stand still meanwhile.
+struct Walk {
+    left: usize,
+    /// The APIs that were seen to let none go.
+    unready: BTreeSet<ApiKey>,
+}
+
+impl Walk {
+    fn new() -> Self {
+        Self { left: LOOKED_AT, unready: BTreeSet::new() }
+    }
+
+    /// Takes a step, if there is one left.
+    fn goes_on(&mut self) -> bool {
+        let left = self.left.checked_sub(1);
+        self.left = left.unwrap_or(0);
+        left.is_some()
+    }
+
+    fn to_ready(
+        &mut self,
+        callers: &Callers,
+        apis: &mut HashMap<ApiKey, Page>,
+        now: Instant,
+    ) -> Option<(ApiKey, Arc<str>)> {
+        for (caller, of_caller) in callers.in_turn() {
+            for (&api, _) in of_caller.in_turn() {
+                if !self.goes_on() {
+                    return None;
+                }
+                if self.unready.contains(&api) {
+                    continue;
+                }
+                if apis.get_mut(&api).is_some_and(|page| page.is_ready(now)) {
+                    return Some((api, Arc::clone(caller)));
+                }
+                self.unready.insert(api);
+            }
+        }
+        None
+    }
+}
+
+/// How many of those who wait are looked at to find the next.
+const LOOKED_AT: usize = 256;
 /// Timers are no finer than this, so a shorter sleep would only spin.
 const LEAST_SLEEP: Duration = Duration::from_millis(1);

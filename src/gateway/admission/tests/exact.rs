@@ -103,7 +103,7 @@ fn simulate(
             Event::Comes(i) => {
                 bucket.settle(false, now);
                 // The pace is not asked: the tokens alone must hold.
-                if bucket.is_home() {
+                if bucket.is_home(now) {
                     bucket.take(now);
                     granted[i] = now;
                     let written = now + Duration::from_micros(calls[i].connects);
