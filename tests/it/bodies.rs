@@ -81,6 +81,15 @@ async fn a_packed_body_is_415() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_writes_far_too_much_before_reading_is_told_so() {
+    let world = World::start().await;
+    let begun = format!("POST {GET_CALLBACK} HTTP/1.1\r\nhost: x\r\ncontent-length: 8000000\r\n\r\n");
+    let answer = exchange(world.host(), (begun + &" ".repeat(8_000_000)).as_bytes()).await;
+    assert_eq!(answer.codes(), (413, 9_900_413));
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_body_that_breaks_off_or_does_not_come_is_told_apart() {
     let mut builder = Builder::new();
     builder.boot.limits.body_timeout = Duration::from_millis(100);

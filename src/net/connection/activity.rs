@@ -26,6 +26,8 @@ pub(super) struct Activity {
     answering: Cell<bool>,
     /// Whether heads are told from other bytes. HTTP/2 also sends frames that belong to no request.
     heads: Cell<bool>,
+    /// Whether bytes of the last request were left unread.
+    unread: Cell<bool>,
     /// The timer's waker, while it has nothing to wait for.
     timer: RefCell<Option<Waker>>,
 }
@@ -51,6 +53,7 @@ impl Activity {
             head_since: Cell::new(None),
             answering: Cell::new(false),
             heads: Cell::new(true),
+            unread: Cell::new(false),
             timer: RefCell::new(None),
         }
     }
@@ -103,11 +106,22 @@ impl Activity {
     /// A request's head is complete.
     pub(super) fn begin(self: &Rc<Self>) -> Rc<UnderWay> {
         self.head_since.set(None);
+        self.unread.set(false);
         self.answering.set(true);
         let under_way =
             Rc::new(UnderWay { activity: Rc::clone(self), pace: Pace::default(), owed: Cell::new(0) });
         self.under_way.borrow_mut().push(Rc::downgrade(&under_way));
         under_way
+    }
+
+    /// The last request's body was not read to its end.
+    pub(super) fn leave_unread(&self) {
+        self.unread.set(true);
+    }
+
+    /// Whether the caller may still be writing what nobody will read.
+    pub(super) fn has_left_unread(&self) -> bool {
+        self.unread.get()
     }
 
     fn is_busy(&self) -> bool {

@@ -1,4 +1,5 @@
-//! The service of one connection: hands requests on, and sees an answer to its last byte.
+//! The service of one connection: hands requests on, and sees an answer to its last byte, and whether a request was read
+//! to its own.
 //!
 //! The HTTP library takes an answer's body in pieces, and uses a piece up when it puts it on the wire: over HTTP/2 only
 //! as far as the caller's window is open. So a request is under way until its last piece is used up or dropped.
@@ -27,6 +28,14 @@ pub(super) struct Service<H> {
     protocol: Protocol,
 }
 
+/// A request's body. Whoever answers without having read it to its end leaves bytes that are still to come.
+#[derive(Debug)]
+pub struct RequestBody {
+    body: Incoming,
+    activity: Rc<Activity>,
+    ended: bool,
+}
+
 /// An answer's body, during which its request is under way.
 #[derive(Debug)]
 pub(super) struct Watched<B> {
@@ -51,7 +60,7 @@ impl<H> Service<H> {
 
 impl<H, F, B> hyper::service::Service<Request<Incoming>> for Service<H>
 where
-    H: Fn(Request<Incoming>) -> F,
+    H: Fn(Request<RequestBody>) -> F,
     F: Future<Output = Response<B>> + 'static,
     B: 'static,
 {
@@ -63,7 +72,7 @@ where
         let under_way = self.activity.begin();
         let stop = self.stop.clone();
         let protocol = self.protocol;
-        let answer = (self.handle)(request);
+        let answer = (self.handle)(request.map(|body| RequestBody::new(body, Rc::clone(&self.activity))));
         Box::pin(async move {
             let mut response = answer.await.map(|body| Watched { body, under_way });
             // HTTP/2 says it with GOAWAY, and forbids the header (RFC 9113, section 8.2.2).
@@ -72,6 +81,45 @@ where
             }
             Ok(response)
         })
+    }
+}
+
+// === impl RequestBody ===
+
+impl RequestBody {
+    fn new(body: Incoming, activity: Rc<Activity>) -> Self {
+        let ended = body.is_end_stream();
+        Self { body, activity, ended }
+    }
+}
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let frame = Pin::new(&mut self.body).poll_frame(cx);
+        self.ended |= matches!(frame, Poll::Ready(None)) || self.body.is_end_stream();
+        frame
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl Drop for RequestBody {
+    fn drop(&mut self) {
+        if !self.ended {
+            self.activity.leave_unread();
+        }
     }
 }
 

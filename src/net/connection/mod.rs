@@ -6,6 +6,7 @@
 //! - a request's head must be complete `header_timeout` after its first byte;
 //! - a head that is too slow or too long, or that is no HTTP, ends the connection with a refusal in the caller's words
 //!   (over HTTP/2 with the protocol's own means);
+//! - a request that is answered before all of it was read ends the connection, once the caller had time to read that;
 //! - without a request for `idle_timeout`, the connection is closed;
 //! - a caller who does not take its answer, not a byte for `idle_timeout` or less than some KiB a second, is closed as
 //!   well;
@@ -32,7 +33,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body;
-use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio_rustls::TlsAcceptor;
@@ -41,6 +41,7 @@ use super::listener;
 use super::stop::{Phase, Stop};
 use super::tls::ClientNames;
 use activity::{Activity, GOODBYE_WITHIN};
+pub use answer::RequestBody;
 use answer::Service;
 use stream::{Protocol, Stream};
 
@@ -83,7 +84,7 @@ pub async fn serve<H, F, B>(
     refuse: impl FnOnce(Unreadable) -> Bytes,
 ) -> io::Result<()>
 where
-    H: Fn(Request<Incoming>) -> F + Clone + 'static,
+    H: Fn(Request<RequestBody>) -> F + Clone + 'static,
     F: Future<Output = Response<B>> + 'static,
     B: Body<Data = Bytes> + Unpin + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -111,12 +112,11 @@ where
     let handle = service(stream.client_names());
     let service = Service::new(handle, Rc::clone(&activity), stop.clone(), protocol);
     match protocol {
-        Protocol::Http1 => {
-            let served = serve_http1(stream, service, &activity, limits, stop).await?;
-            if let Some((stream, unreadable)) = served {
-                tell(stream, &refuse(unreadable)).await;
-            }
-        }
+        Protocol::Http1 => match serve_http1(stream, service, &activity, limits, stop).await? {
+            Served::ToItsEnd => {}
+            Served::Unread(stream) => tell(stream, b"").await,
+            Served::Unreadable(stream, why) => tell(stream, &refuse(why)).await,
+        },
         Protocol::Http2 => serve_http2(stream, service, &activity, limits, stop).await?,
     }
     Ok(())
@@ -166,9 +166,9 @@ async fn serve_http1<H, F, B>(
     activity: &Rc<Activity>,
     limits: &Limits,
     stop: &Stop,
-) -> io::Result<Option<(Stream, Unreadable)>>
+) -> io::Result<Served>
 where
-    H: Fn(Request<Incoming>) -> F + Clone + 'static,
+    H: Fn(Request<RequestBody>) -> F + Clone + 'static,
     F: Future<Output = Response<B>> + 'static,
     B: Body<Data = Bytes> + Unpin + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -185,14 +185,15 @@ where
                 // First, so that a request that has come already is answered.
                 biased;
                 ended = &mut connection => match ended {
-                    Ok(()) => return Ok(None),
+                    Ok(()) if !activity.has_left_unread() => return Ok(Served::ToItsEnd),
+                    Ok(()) => return Ok(Served::Unread(connection.into_parts().io.into_inner())),
                     Err(error) if error.is_parse_too_large() => break Unreadable::LongHead,
                     Err(error) if error.is_parse() => break Unreadable::BadHead,
                     Err(error) => return Err(io::Error::other(error)),
                 },
                 passed = &mut limit => match passed {
                     Passed::SlowHead => break Unreadable::SlowHead,
-                    Passed::Idle | Passed::Stuck => return Ok(None),
+                    Passed::Idle | Passed::Stuck => return Ok(Served::ToItsEnd),
                 },
                 () = &mut closing, if !is_closing => {
                     is_closing = true;
@@ -201,10 +202,18 @@ where
             }
         }
     };
-    Ok(Some((connection.into_parts().io.into_inner(), unreadable)))
+    Ok(Served::Unreadable(connection.into_parts().io.into_inner(), unreadable))
 }
 
-/// Tells a caller why the connection ends, and leaves it time to read that: what comes meanwhile is thrown away, since
+/// How an HTTP/1.1 connection came to its end.
+enum Served {
+    ToItsEnd,
+    /// The last request was answered before it was read to its end.
+    Unread(Stream),
+    Unreadable(Stream, Unreadable),
+}
+
+/// Tells a caller why the connection ends, if that was not said, and leaves it time to read that: what comes meanwhile is thrown away, since
 /// the kernel would drop the words with a connection that is closed before all of its bytes were read (RFC 9112,
 /// section 9.6).
 async fn tell(mut stream: Stream, words: &[u8]) {
@@ -224,7 +233,7 @@ async fn serve_http2<H, F, B>(
     stop: &Stop,
 ) -> io::Result<()>
 where
-    H: Fn(Request<Incoming>) -> F + Clone + 'static,
+    H: Fn(Request<RequestBody>) -> F + Clone + 'static,
     F: Future<Output = Response<B>> + 'static,
     B: Body<Data = Bytes> + Unpin + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,

@@ -51,7 +51,7 @@ fn call(answer: usize, tls: Option<TlsAcceptor>) -> Caller {
         told.set(Some(unreadable));
         Bytes::from(words(unreadable))
     };
-    let handle = move |request: Request<Incoming>| async move {
+    let handle = move |request: Request<RequestBody>| async move {
         drop(request);
         Response::new(Full::new(Bytes::from(vec![b'x'; answer])))
     };
@@ -140,6 +140,18 @@ async fn a_head_that_stays_at_its_first_byte_is_too_slow() {
             assert_eq!(caller.began.elapsed().as_secs(), HEADER_TIMEOUT.as_secs(), "{words}");
             assert_eq!(caller.refused.get(), Some(Unreadable::SlowHead));
         }
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_is_heard_by_who_first_writes_all_of_a_request_that_nobody_reads() {
+    on_worker(async {
+        let mut caller = call(9, None);
+        caller.say("POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 5000000\r\n\r\n").await;
+        caller.say(&" ".repeat(5_000_000)).await;
+        let answer = caller.rest().await;
+        assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("xxxxxxxxx"), "{answer}");
     })
     .await;
 }
