@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use http::{HeaderMap, Method, Request, Response, header};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, header};
 use http_body::Body;
 use serde::de::IgnoredAny;
 use tokio::time::Instant;
@@ -179,17 +179,17 @@ impl Gateway {
         one_host(&head)?;
         let target = target::resolve(head.uri.path(), head.uri.query(), &live.apps, &shared.apis)?;
         record.target(&target);
-        let deadline = record.began() + total_timeout(live, &caller);
-        let grant = policy::allow(caller, target, &live.rules)?;
+        let mut grant = policy::allow(caller, target, &live.rules)?;
         only_post(&head.method)?;
+        let deadline = Deadline::of(record.began(), grant.caller());
         let body = read_body(body, &head.headers, &shared.limits, deadline).await?;
         record.body(body.len());
-        let call = Call {
-            target: grant.target(),
-            query: head.uri.query(),
-            body,
-            accept: head.headers.get(header::ACCEPT).cloned(),
-        };
+        let deadline = deadline.of_call(Instant::now(), live.upstream.total_timeout);
+        if grant.identify(&shared.apis) {
+            record.target(grant.target());
+        }
+        let call =
+            Call { target: grant.target(), query: head.uri.query(), body, accept: accept(&head.headers) };
         let means = attempt::Means {
             admission: &shared.admission,
             credentials: &shared.credentials,
@@ -204,8 +204,35 @@ impl Gateway {
     }
 }
 
-fn total_timeout(live: &Settings, caller: &Caller) -> Duration {
-    caller.wishes().timeout.unwrap_or(live.upstream.total_timeout).min(live.upstream.total_timeout)
+/// Until when the caller waits for its call, by its own word: the body's way here included.
+#[derive(Debug, Clone, Copy)]
+struct Deadline(Option<(Instant, Duration)>);
+
+impl Deadline {
+    fn of(began: Instant, caller: &Caller) -> Self {
+        Self(caller.wishes().timeout.map(|timeout| (began + timeout, timeout)))
+    }
+
+    /// Until when the body must be there, and the limit that says so.
+    fn of_body(self, now: Instant, limit: Duration) -> (Instant, Duration) {
+        let until = now + limit;
+        self.0.filter(|(wished, _)| *wished < until).unwrap_or((until, limit))
+    }
+
+    /// Until when a call must be answered whose body is there `now`.
+    fn of_call(self, now: Instant, total_timeout: Duration) -> Instant {
+        let until = now + total_timeout;
+        self.0.map_or(until, |(wished, _)| wished.min(until))
+    }
+}
+
+/// All that the caller accepts: several lines are one list (RFC 9110, section 5.3).
+fn accept(headers: &HeaderMap) -> Option<HeaderValue> {
+    let mut lines = headers.get_all(header::ACCEPT).iter();
+    let (first, second) = (lines.next()?, lines.next());
+    let Some(second) = second else { return Some(first.clone()) };
+    let all: Vec<_> = [first, second].into_iter().chain(lines).map(HeaderValue::as_bytes).collect();
+    HeaderValue::from_bytes(&all.join(&b", "[..])).ok()
 }
 
 /// RFC 9112, section 3.2: an HTTP/1.1 request has one `host`. What it says is of no interest here.
@@ -226,20 +253,19 @@ async fn read_body<B: Body>(
     body: B,
     headers: &HeaderMap,
     limits: &Limits,
-    deadline: Instant,
+    deadline: Deadline,
 ) -> Result<Bytes, BadBody> {
-    let plain = |encoding: &http::HeaderValue| encoding.as_bytes().eq_ignore_ascii_case(b"identity");
+    let plain = |encoding: &HeaderValue| encoding.as_bytes().eq_ignore_ascii_case(b"identity");
     if !headers.get_all(header::CONTENT_ENCODING).iter().all(plain) {
         return Err(BadBody::Encoded);
     }
     let reading = body::read_capped(body, limits.request_body);
-    let now = Instant::now();
-    let until = deadline.min(now + limits.body_timeout);
+    let (until, limit) = deadline.of_body(Instant::now(), limits.body_timeout);
     let body = match tokio::time::timeout_at(until, reading).await {
         Ok(Ok(body)) => body,
         Ok(Err(ReadError::TooLong { limit })) => return Err(BadBody::TooLong(limit)),
         Ok(Err(ReadError::Broken(_))) => return Err(BadBody::BrokenOff),
-        Err(_) => return Err(BadBody::TooSlow(until - now)),
+        Err(_) => return Err(BadBody::TooSlow(limit)),
     };
     if body.trim_ascii().is_empty() {
         return Ok(Bytes::from_static(b"{}"));

@@ -110,6 +110,11 @@ impl Record {
         }
     }
 
+    /// It rested so long before it waited for another turn, which is waiting too to whoever made it.
+    pub fn rested(&mut self, pause: Duration) {
+        self.waited += pause;
+    }
+
     /// It is about to be sent, not for the first time perhaps.
     pub fn sending(&mut self) {
         self.attempts += 1;
@@ -304,7 +309,7 @@ impl End<'_> {
             tencent_request_id: None,
             bytes_out,
             reason: Some(rejection.label()),
-            info: Some(rejection.to_string()),
+            info: Some(rejection.for_log()),
         }
     }
 }

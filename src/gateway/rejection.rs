@@ -123,6 +123,15 @@ pub struct ProxyStatus {
 }
 
 impl Rejection {
+    /// What a log is told of it: what the caller is told, but nothing of the URL.
+    #[must_use]
+    pub fn for_log(&self) -> String {
+        match self {
+            Self::Target(error) => error.for_log(),
+            other => other.to_string(),
+        }
+    }
+
     /// The HTTP status that says what happened.
     #[must_use]
     pub fn status(&self) -> StatusCode {

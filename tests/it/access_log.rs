@@ -85,6 +85,30 @@ async fn a_line_has_the_fields_that_readme_lists() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn nothing_of_the_url_is_told_wherever_a_usersig_stands_in_it() {
+    const USERSIG: &str = "eJwtzM0KgkAUhuF7mXXIGWcc";
+    let sandbox = sandbox().await;
+    let gateway = Serving::start(&sandbox, "");
+    let paths = [
+        format!("/v2/{USERSIG}/x"),
+        format!("/v4/{USERSIG}"),
+        format!("/apps/{USERSIG}/v4/live_config/get_callback"),
+        format!("{READ}?sdkappid={USERSIG}"),
+    ];
+    for path in &paths {
+        let answer = send(&gateway.gateway, post(path, "{}")).await;
+        assert!(answer.status.is_client_error(), "{path}: {}", answer.status);
+    }
+    let lines = access_lines(gateway);
+    assert_eq!(lines.len(), paths.len());
+    for line in lines {
+        let info = line["info"].as_str().unwrap();
+        assert!(info.len() > 20 && !line.to_string().contains(&USERSIG[..8]), "{line}");
+    }
+    sandbox.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn it_can_be_off_and_writes_are_told_all_the_same_with_audit() {
     let sandbox = sandbox().await;
     for (settings, reads, writes) in [

@@ -14,7 +14,7 @@ mod rights;
 use std::collections::HashMap;
 
 use crate::gateway::caller::{Caller, RuleName, Standing};
-use crate::gateway::target::{Api, App, Excerpt, Target};
+use crate::gateway::target::{Api, Apis, App, Excerpt, Target};
 use crate::model::api::ApiName;
 use crate::model::app::AppName;
 use crate::net::listener::Peer;
@@ -150,6 +150,17 @@ impl Grant {
     #[must_use]
     pub fn api(&self) -> &Api {
         &self.target.api
+    }
+
+    /// The call is about to be made: its API gets an identity of its own, if it had none and there is room. Says whether
+    /// it did.
+    pub fn identify(&mut self, apis: &Apis) -> bool {
+        let own = apis.called(self.target.app.sdkappid, &self.target.api);
+        let is_new = own.is_some();
+        if let Some(own) = own {
+            self.target.api = own;
+        }
+        is_new
     }
 }
 

@@ -99,7 +99,8 @@ impl Apis {
         }
     }
 
-    /// The API at a path that `app` is asked for.
+    /// The API at a path that `app` is asked for. One that has no identity yet is under the shared one, until it
+    /// is [called](Self::called).
     pub(super) fn at(&self, app: SdkAppId, path: &ApiPath<'_>) -> Arc<Api> {
         if let Some(api) = self.catalogue.get(path.url()) {
             return Arc::clone(api);
@@ -107,26 +108,32 @@ impl Apis {
         let found = self.read().find(app, path.url());
         match found {
             Found::Own(api) => api,
-            Found::New => self.add(app, path),
-            Found::NoRoom => Arc::new(Api::other(path.name())),
+            Found::New | Found::NoRoom => Arc::new(Api::other(path.name())),
         }
     }
 
-    fn add(&self, app: SdkAppId, path: &ApiPath<'_>) -> Arc<Api> {
+    /// The identity of an API that `app` is about to call, and that had none so far. What is refused before takes no room.
+    /// `None`: it stays as it is.
+    #[must_use]
+    pub fn called(&self, app: SdkAppId, api: &Api) -> Option<Arc<Api>> {
+        let is_new = |others: &Others| matches!(others.find(app, &api.url_path), Found::New);
+        if api.key != ApiKey::OTHER || !is_new(&self.read()) {
+            return None;
+        }
         let mut others = self.write();
         // Another call may have been faster, or have taken the last place.
-        match others.find(app, path.url()) {
-            Found::Own(api) => return api,
-            Found::NoRoom => return Arc::new(Api::other(path.name())),
+        match others.find(app, &api.url_path) {
+            Found::Own(api) => return Some(api),
+            Found::NoRoom => return None,
             Found::New => {}
         }
-        let api = match others.by_path.get(path.url()) {
-            Some(api) => Arc::clone(api),
-            None => Arc::new(Api::beyond_catalogue(path.name(), self.next_key(&others))),
+        let own = match others.by_path.get(api.url_path.as_str()) {
+            Some(own) => Arc::clone(own),
+            None => Arc::new(Api::beyond_catalogue(api.name.clone(), self.next_key(&others))),
         };
-        others.by_path.insert(path.url().into(), Arc::clone(&api));
-        others.own.entry(app).or_default().insert(api.key);
-        api
+        others.by_path.insert(api.url_path.as_str().into(), Arc::clone(&own));
+        others.own.entry(app).or_default().insert(own.key);
+        Some(own)
     }
 
     /// Key 0 is [`ApiKey::OTHER`], then come the catalogue's, then the others' in order of arrival.
@@ -208,7 +215,8 @@ mod tests {
     }
 
     fn at(apis: &Apis, app: SdkAppId, path: &str) -> Arc<Api> {
-        apis.at(app, &CallPath::parse(path).unwrap().api)
+        let api = apis.at(app, &CallPath::parse(path).unwrap().api);
+        apis.called(app, &api).unwrap_or(api)
     }
 
     #[test]
@@ -262,6 +270,18 @@ mod tests {
         assert!(at(&apis, app(1), "/v4/live_config/get_callback").known);
         assert_eq!(&*at(&apis, app(2), "/v4/made_up/one_more").label, "made_up/one_more");
         assert_eq!(at(&apis, app(1), "/v4/made_up/one_more").key, ApiKey::OTHER);
+    }
+
+    #[test]
+    fn what_is_asked_for_and_not_called_takes_no_room() {
+        let apis = Apis::new();
+        for n in 0..=OWN_APIS_PER_APP {
+            let path = format!("/v4/made_up/n{n}");
+            let api = apis.at(app(1), &CallPath::parse(&path).unwrap().api);
+            assert_eq!((api.key, &*api.label, api.url_path.as_str()), (ApiKey::OTHER, OTHER_LABEL, &*path));
+        }
+        assert_eq!(apis.read().by_path.len(), 0);
+        assert_eq!(&*at(&apis, app(1), "/v4/made_up/called").label, "made_up/called");
     }
 
     #[test]

@@ -40,6 +40,24 @@ pub enum TargetError {
     ConflictingApp(#[from] ConflictingApp),
 }
 
+impl TargetError {
+    /// The same for a log, which shows nothing of a URL: a UserSig may stand in the wrong place of it.
+    #[must_use]
+    pub fn for_log(&self) -> String {
+        match self {
+            Self::NoSuchPath { path: _ } => format!("there is no such path; {FORMS}"),
+            Self::UnknownApp { asked: _, configured } => {
+                format!("no such app is configured; there are {configured}")
+            }
+            Self::ConflictingApp(ConflictingApp::NoSdkAppId { found: _ }) => {
+                "the query has an sdkappid that can be none: it is a whole number from 1 to 4294967295"
+                    .to_owned()
+            }
+            Self::BadPath(_) | Self::NoAppChosen { .. } | Self::ConflictingApp(_) => self.to_string(),
+        }
+    }
+}
+
 /// Which segment of a path is wrong, and how.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("segment {segment} of the path {fault}; {FORMS}, each of 1 to 64 characters of A-Z a-z 0-9 _ -")]
@@ -102,7 +120,7 @@ pub enum ConflictingApp {
 const FORMS: &str =
     "calls go to /v4/{service}/{command}, /v1/{service}/{command} or /apps/{app}/ before either";
 
-/// The beginning of a text that a caller sent, in quotes and escaped: fit for an answer or a log line.
+/// The beginning of a text that a caller sent, in quotes and escaped: fit for an answer to that caller.
 ///
 /// It is shorter than any UserSig or key, so one that stands in the wrong place is not shown whole.
 #[derive(Debug, Clone, PartialEq, Eq)]
