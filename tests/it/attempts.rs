@@ -47,7 +47,7 @@ async fn a_hundred_calls_refused_with_one_usersig_cause_one_signing() {
     const CALLS: u64 = 100;
     let world = Builder::new().tuned(|live| live.ceiling.mode = Mode::Off).start().await;
     // All of them are on their way before the first is answered.
-    let slow = Delay::fixed(Duration::from_secs(3));
+    let slow = Delay::fixed(Duration::from_secs(8));
     inject(&world, Fault { before_answer: slow, ..answer(70001) }.times(100));
     let calls: Vec<_> = (0..CALLS).map(|_| send_apart(&world, post(&path(READ), "{}"))).collect();
     for call in calls {
@@ -242,10 +242,7 @@ async fn all_tries_together_keep_the_callers_deadline() {
 #[tokio::test(flavor = "multi_thread")]
 async fn nobody_repeats_a_call_for_a_caller_who_hung_up() {
     let world = World::start().await;
-    inject(
-        &world,
-        Fault { before_answer: Delay::fixed(Duration::from_millis(1500)), ..answer(60008) }.for_ever(),
-    );
+    inject(&world, Fault { before_answer: Delay::fixed(Duration::from_secs(6)), ..answer(60008) }.for_ever());
     let call = send_apart(&world, post(&path(READ), "{}"));
     world.sandbox.control().wait_for_arrivals(1).await;
     call.abort();

@@ -118,8 +118,7 @@ async fn a_primary_that_does_not_answer_costs_a_few_slow_calls_and_no_repeated_w
     let first = primary(anywhere(), false).await;
     let address = first.address();
     let builder = before(&first).plain();
-    let world =
-        builder.tuned(|live| live.upstream.request_timeout = Duration::from_millis(700)).start().await;
+    let world = builder.tuned(|live| live.upstream.request_timeout = Duration::from_secs(4)).start().await;
     first.control().inject(Fault::new(Effect::Stall).for_ever()).unwrap();
     let write = world.call(WRITE, "{}").await;
     assert_eq!(write.codes(), (504, 9_900_504));

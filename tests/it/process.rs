@@ -68,6 +68,10 @@ impl Process {
         serde_json::from_str(&self.log.wait_for(|line| line.contains(&named))).unwrap()
     }
 
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Sends it a signal, such as `TERM`.
     pub(crate) fn signal(&self, name: &str) {
         let kill = format!("kill -{name} {}", self.child.id());

@@ -1,7 +1,7 @@
 //! Two gateways behind a balancer are replaced one after the other, as a rolling update does: no caller notices.
 
 use std::net::TcpListener;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -41,8 +41,11 @@ async fn a_rolling_replacement_behind_haproxy_costs_no_call() {
     for gateway in [&first, &second] {
         takes_calls(gateway).await;
     }
-    let third = replace(first, &places[2], &sandbox).await;
-    let fourth = replace(second, &places[3], &sandbox).await;
+    let third = replace(first, &places[2], &sandbox, &balancer).await;
+    let fourth = replace(second, &places[3], &sandbox, &balancer).await;
+    for gateway in [&third, &fourth] {
+        takes_calls(gateway).await;
+    }
     is_over.store(true, Ordering::Relaxed);
     let mut ended = Vec::new();
     for caller in callers {
@@ -55,14 +58,15 @@ async fn a_rolling_replacement_behind_haproxy_costs_no_call() {
     sandbox.stop().await;
 }
 
-/// A new gateway takes calls before the old one is told to end.
-async fn replace(mut old: Serving, place: &Place, sandbox: &Sandbox) -> Serving {
+/// A new gateway is ready before the old one is told to end.
+async fn replace(mut old: Serving, place: &Place, sandbox: &Sandbox, balancer: &HaProxy) -> Serving {
     let new = place.start(sandbox);
-    takes_calls(&new).await;
+    balancer.finds_down(1).await;
     old.process.signal("TERM");
     while old.process.is_running() {
         tokio::time::sleep(LOOK_EVERY).await;
     }
+    balancer.finds_down(2).await;
     let ended = old.process.end();
     assert_eq!(ended.status, Some(0), "{:#?}", ended.log);
     assert!(ended.log.last().unwrap().contains("\"finished\":true"), "{:#?}", ended.log.last());
@@ -126,6 +130,7 @@ fn free_port() -> u16 {
 struct HaProxy {
     address: String,
     child: Child,
+    stats: PathBuf,
     _folder: tempfile::TempDir,
 }
 
@@ -159,15 +164,20 @@ impl HaProxy {
             .stderr(Stdio::null())
             .spawn()
             .unwrap_or_else(|error| panic!("cannot start haproxy (Debian package haproxy): {error}"));
-        let haproxy = Self { address, child, _folder: folder };
+        let haproxy = Self { address, child, stats, _folder: folder };
         // It takes every gateway for ready until it has asked: two are not there yet.
+        haproxy.finds_down(2).await;
+        haproxy
+    }
+
+    /// Waits until it holds so many places for not ready.
+    async fn finds_down(&self, places: usize) {
         let asked = async {
-            while down(&stats).await != 2 {
+            while down(&self.stats).await != places {
                 tokio::time::sleep(LOOK_EVERY).await;
             }
         };
-        tokio::time::timeout(PATIENCE, asked).await.expect("HAProxy starts and asks");
-        haproxy
+        tokio::time::timeout(PATIENCE, asked).await.expect("HAProxy asks");
     }
 }
 

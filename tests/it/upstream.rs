@@ -36,7 +36,7 @@ async fn a_connection_that_the_other_side_closed_costs_no_call() {
             for _ in 0..6 {
                 calls_succeed(&world, 1).await;
                 // A goodbye that has not arrived yet can be known to nobody.
-                tokio::time::sleep(Duration::from_millis(100)).await;
+                tokio::time::sleep(Duration::from_millis(500)).await;
             }
         }
         assert_eq!(world.report().arrived, 12, "each once");

@@ -10,7 +10,7 @@ use http_body_util::Full;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use usersig_gateway::app::App;
-use usersig_gateway::clock::SystemClock;
+use usersig_gateway::clock::{SystemClock, WallClock};
 use usersig_gateway::config::settings::{Boot, DrainSettings, Settings};
 use usersig_gateway::gateway;
 use usersig_gateway::gateway::target::{self, Apps, Endpoints};
@@ -38,6 +38,7 @@ pub(crate) struct World {
 pub(crate) struct Builder {
     pub(crate) sandbox: sandbox::Settings,
     pub(crate) boot: Boot,
+    clock: Arc<dyn WallClock>,
     app: Box<dyn FnOnce(&mut target::App)>,
     tune: Box<dyn FnOnce(&mut gateway::Settings)>,
 }
@@ -70,6 +71,7 @@ impl Builder {
                 workers: NonZeroUsize::new(1),
                 ..Boot::default()
             },
+            clock: Arc::new(SystemClock),
             app: Box::new(|_| ()),
             tune: Box::new(|_| ()),
         }
@@ -84,6 +86,12 @@ impl Builder {
     /// A gateway that leaves it at one try where that fails. It takes the place of other tuning.
     pub(crate) fn trying_once(self) -> Self {
         self.tuned(|live| live.retry.max_attempts = std::num::NonZeroU32::MIN)
+    }
+
+    /// Gateway and sandbox go by this clock.
+    pub(crate) fn with_clock(mut self, clock: Arc<dyn WallClock>) -> Self {
+        self.clock = clock;
+        self
     }
 
     /// Changes the app before the gateway starts.
@@ -110,17 +118,14 @@ impl Builder {
     }
 
     pub(crate) async fn start(self) -> World {
-        let sandbox = Sandbox::start(self.sandbox, Arc::new(SystemClock)).await.unwrap();
+        let sandbox = Sandbox::start(self.sandbox, Arc::clone(&self.clock)).await.unwrap();
         let mut app = app_of(&sandbox);
         (self.app)(&mut app);
         let mut apps = Apps::default();
         apps.add(app, true).unwrap();
         let mut live = gateway::Settings::of(apps);
         (self.tune)(&mut live);
-        let gateway = {
-            let clock: Arc<dyn usersig_gateway::clock::WallClock> = Arc::new(SystemClock);
-            App::start(Settings { boot: self.boot, live }, &clock).unwrap()
-        };
+        let gateway = App::start(Settings { boot: self.boot, live }, &self.clock).unwrap();
         let host = gateway.gateway_address().to_string();
         World { sandbox, gateway: Some(gateway), host }
     }

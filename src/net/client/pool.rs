@@ -189,5 +189,5 @@ pub(super) const MAX_IDLE: usize = 512;
 /// Tencent's idle timeout is not published; nginx, which its answers name, closes after 75 s by default.
 pub(super) const IDLE_TIMEOUT: Duration = Duration::from_secs(55);
 /// After this long a connection is not used again, so that a change of the host's addresses takes effect.
-const MAX_AGE: Duration = Duration::from_secs(300);
+pub(super) const MAX_AGE: Duration = Duration::from_secs(300);
 pub(super) const SWEEP_EVERY: Duration = Duration::from_secs(10);
