@@ -14,9 +14,8 @@
 //! - While calls wait, credit does not gather beyond what a coarse timer misses. While nobody waits it does, up to
 //!   `burst`: so many calls may leave at once after idle time.
 //! - A turn that comes much later than it was due tells that the process stood still: a container that used up its share
-//!   of the processor, a machine that was paused. Its turns were not taken, so they would be lost; and the tokens come home
-//!   with the same gap, in which turns would be lost again. So for a round after that credit gathers up to `burst`, as
-//!   it does in idle time.
+//!   of the processor, a machine that was paused. The turns that fell due meanwhile are **owed**, and paid back in the next
+//!   moments beside those that fall due then: soon, so that no token lies idle for long, but not all at once.
 
 use std::time::Duration;
 
@@ -37,8 +36,10 @@ pub(super) struct Pace {
     calm_until: Instant,
     /// Until when there is no turn at all.
     closed_until: Instant,
-    /// Until when gaps are made up for, since the process stood still.
-    uneven_until: Instant,
+    /// Turns that fell due while the process stood still.
+    owed: f64,
+    /// Until when they are paid back.
+    owed_until: Instant,
 }
 
 impl Pace {
@@ -46,7 +47,7 @@ impl Pace {
     pub(super) fn new(burst: u32, calm_until: Instant, now: Instant) -> Self {
         let burst = f64::from(burst.max(1));
         let credit = if calm_until > now { 1.0 } else { burst };
-        Self { credit, at: now, burst, calm_until, closed_until: now, uneven_until: now }
+        Self { credit, at: now, burst, calm_until, closed_until: now, owed: 0.0, owed_until: now }
     }
 
     /// From now on so many turns may be taken at once after idle time.
@@ -61,16 +62,44 @@ impl Pace {
 
     /// Gives the credit that is due. `waiting`: whether calls wait.
     pub(super) fn advance(&mut self, tokens: &Tokens, waiting: bool, now: Instant) {
-        if waiting && self.due(tokens).is_some_and(|due| due + STALL < now) {
-            let (ceiling, _) = tokens.first();
-            self.uneven_until = now + ceiling.period + MARGIN;
-        }
         let rate = rate(tokens, now);
-        let is_even = self.calm_until > now || (waiting && self.uneven_until <= now);
-        let most = if is_even { 1.0 + rate * COARSE } else { self.burst };
         let elapsed = now.saturating_duration_since(self.at).as_secs_f64();
-        self.credit = (self.credit + rate * elapsed).min(most.max(1.0));
+        let due = if waiting { self.due(tokens) } else { None };
+        if !waiting || self.owed_until <= now {
+            self.owed = 0.0;
+        }
+        let paid = (self.repays() * elapsed).min(self.owed);
+        let is_even = waiting || self.calm_until > now;
+        let most = if is_even { 1.0 + (rate + self.repays()) * COARSE } else { self.burst };
+        let given = self.credit + rate * elapsed;
+        self.credit = (given + paid).min(most.max(1.0));
+        self.owed -= (self.credit - given).clamp(0.0, paid);
+        let late = due.map_or(0.0, |due| now.saturating_duration_since(due).as_secs_f64());
+        if late > COARSE {
+            self.owe((given - self.credit).clamp(0.0, rate * late), rate, now);
+        }
         self.at = now;
+    }
+
+    /// When the next turn fell due after the last look, if that is known. Where it had come then, something else holds
+    /// calls back.
+    fn due(&self, tokens: &Tokens) -> Option<Instant> {
+        let home = match tokens.is_home() {
+            true if self.is_open(self.at) => return None,
+            true => self.at,
+            false => tokens.next_home()?,
+        };
+        Some(self.opens_at(tokens, self.at).max(home))
+    }
+
+    fn owe(&mut self, turns: f64, rate: f64, now: Instant) {
+        self.owed = (self.owed + turns).min(rate * LONGEST_STALL);
+        self.owed_until = now + REPAID_WITHIN;
+    }
+
+    /// How many turns a second are paid back.
+    fn repays(&self) -> f64 {
+        self.owed / REPAID_IN
     }
 
     /// Whether there is credit for a turn.
@@ -97,21 +126,16 @@ impl Pace {
     /// When there is credit for the next turn, if all goes on as it does now.
     pub(super) fn opens_at(&self, tokens: &Tokens, now: Instant) -> Instant {
         let missing = (1.0 - self.credit).max(0.0);
-        let wait = Duration::try_from_secs_f64(missing / rate(tokens, now)).unwrap_or(LONGEST_LOOK);
+        let rate = rate(tokens, now) + self.repays();
+        let wait = Duration::try_from_secs_f64(missing / rate).unwrap_or(LONGEST_LOOK);
         (now + wait.min(LONGEST_LOOK)).max(self.closed_until)
-    }
-
-    /// When the turn was due that a call has waited for since the last look; `None`: when a token is at home is unknown.
-    fn due(&self, tokens: &Tokens) -> Option<Instant> {
-        let home = if tokens.is_home() { self.at } else { tokens.next_home()? };
-        Some(self.opens_at(tokens, self.at).max(home))
     }
 
     /// The earliest moment of a turn behind `ahead` others.
     pub(super) fn turn(&self, tokens: &Tokens, ahead: usize, now: Instant) -> Instant {
         let (ceiling, _) = tokens.first();
         let fastest = ceiling.rate() * most_factor(f64::from(ceiling.limit.get()));
-        let missing = (ahead as f64 + 1.0 - self.credit.max(1.0) - fastest * COARSE).max(0.0);
+        let missing = (ahead as f64 + 1.0 - self.credit.max(1.0) - self.owed - fastest * COARSE).max(0.0);
         let wait = Duration::try_from_secs_f64(missing / fastest).unwrap_or(LONGEST_LOOK);
         (now + wait).max(self.closed_until)
     }
@@ -149,11 +173,13 @@ fn most_factor(limit: f64) -> f64 {
 const IDLE_SHARE: f64 = 1.0 / 64.0;
 /// After how many even turns without a token coming home those at home are spread.
 const GAP: f64 = 5.0;
-/// Seconds that a timer may be late.
+/// Seconds that a timer may be late. Whoever comes later stood still.
 const COARSE: f64 = 0.004;
-/// Whoever comes later than this stood still.
-const STALL: Duration = Duration::from_millis(4);
-/// How long after a whole period the tokens of a gap may be on their way still.
-const MARGIN: Duration = Duration::from_secs(1);
+/// The longest time without a turn, in seconds, whose turns are owed in full.
+const LONGEST_STALL: f64 = 0.1;
+/// In about so many seconds turns are paid back that are owed.
+const REPAID_IN: f64 = 0.02;
+/// What was not paid back by then, for want of tokens, is lost.
+const REPAID_WITHIN: Duration = Duration::from_millis(100);
 /// Whatever is reckoned beyond this is looked at again before.
 const LONGEST_LOOK: Duration = Duration::from_secs(24 * 3600);
