@@ -764,10 +764,10 @@ async fn a_server_that_says_nothing_of_http2_is_no_connection() {
         assert_eq!(conversation.exactly(24), b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
         assert!(conversation.rest().is_some());
     });
-    let settings = Settings { connect_timeout: Duration::from_secs(5), ..settings() };
+    let settings = Settings { connect_timeout: Duration::from_secs(10), ..settings() };
     let failed =
         on_worker(async { Client::new().connection(&peer.endpoint, &peer.roots, &settings).await }).await;
-    assert_eq!(failed.unwrap_err().to_string(), "no connection within 5s");
+    assert_eq!(failed.unwrap_err().to_string(), "no connection within 10s");
     peer.done();
 }
 

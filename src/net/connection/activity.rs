@@ -119,6 +119,13 @@ impl Activity {
         self.unread.set(true);
     }
 
+    /// The connection goes on: what was left was little, and was thrown away.
+    pub(super) fn goes_on(&self) {
+        if !self.is_answering() {
+            self.unread.set(false);
+        }
+    }
+
     /// Whether the caller may still be writing what nobody will read.
     pub(super) fn has_left_unread(&self) -> bool {
         self.unread.get()

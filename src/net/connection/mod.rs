@@ -24,7 +24,7 @@ mod stream;
 #[cfg(test)]
 mod tests;
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::pin;
 use std::rc::Rc;
@@ -184,7 +184,13 @@ where
             tokio::select! {
                 // First, so that a request that has come already is answered.
                 biased;
-                ended = &mut connection => match ended {
+                ended = poll_fn(|cx| {
+                    let ended = Pin::new(&mut connection).poll(cx);
+                    if ended.is_pending() {
+                        activity.goes_on();
+                    }
+                    ended
+                }) => match ended {
                     Ok(()) if !activity.has_left_unread() => return Ok(Served::ToItsEnd),
                     Ok(()) => return Ok(Served::Unread(connection.into_parts().io.into_inner())),
                     Err(error) if error.is_parse_too_large() => break Unreadable::LongHead,
@@ -213,9 +219,9 @@ enum Served {
     Unreadable(Stream, Unreadable),
 }
 
-/// Tells a caller why the connection ends, if that was not said, and leaves it time to read that: what comes meanwhile is thrown away, since
-/// the kernel would drop the words with a connection that is closed before all of its bytes were read (RFC 9112,
-/// section 9.6).
+/// Tells a caller why the connection ends, if that was not said, and leaves it time to read that: what comes meanwhile
+/// is thrown away, since the kernel would drop the words with a connection that is closed before all of its bytes were
+/// read (RFC 9112, section 9.6).
 async fn tell(mut stream: Stream, words: &[u8]) {
     let told = async {
         stream.say_last(words).await?;

@@ -157,6 +157,19 @@ async fn an_answer_is_heard_by_who_first_writes_all_of_a_request_that_nobody_rea
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_short_body_that_nobody_read_does_not_hold_the_connection_when_the_process_closes() {
+    on_worker(async {
+        let mut caller = call(2, None);
+        caller.say("POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\r\n{}").await;
+        caller.settled().await;
+        caller.stopper.advance(Phase::Closing);
+        let after = caller.end().await;
+        assert!(after < Duration::from_secs(1), "{after:?}");
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn silent_connections_end_at_once_when_the_process_closes() {
     on_worker(async {
         let mut half_preface = call(2, None);
