@@ -123,11 +123,13 @@ pub struct ProxyStatus {
 }
 
 impl Rejection {
-    /// What a log is told of it: what the caller is told, but nothing of the URL.
+    /// What a log is told of it: what the caller is told, but nothing of its own words.
     #[must_use]
     pub fn for_log(&self) -> String {
         match self {
             Self::Target(error) => error.for_log(),
+            // Any word can stand there.
+            Self::Method(_) => "the method is another than POST".to_owned(),
             other => other.to_string(),
         }
     }

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use http::Request;
 use http_body_util::Full;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 use crate::client::exchange;
 use crate::world::{Builder, World, post};
@@ -86,6 +88,30 @@ async fn who_writes_far_too_much_before_reading_is_told_so() {
     let begun = format!("POST {GET_CALLBACK} HTTP/1.1\r\nhost: x\r\ncontent-length: 8000000\r\n\r\n");
     let answer = exchange(world.host(), (begun + &" ".repeat(8_000_000)).as_bytes()).await;
     assert_eq!(answer.codes(), (413, 9_900_413));
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_bodys_time_is_not_the_calls_but_the_callers_word_covers_both() {
+    let builder = Builder::new().tuned(|live| {
+        (live.upstream.request_timeout, live.upstream.total_timeout) =
+            (Duration::from_secs(4), Duration::from_secs(4));
+    });
+    let world = builder.start().await;
+    let mut slow = TcpStream::connect(world.host()).await.unwrap();
+    let head =
+        format!("POST {GET_CALLBACK} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 2\r\n");
+    slow.write_all(format!("{head}\r\n{{").as_bytes()).await.unwrap();
+    // Longer than the call may take once the body is there.
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    slow.write_all(b"}").await.unwrap();
+    let mut answer = String::new();
+    slow.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 ") && answer.contains("\"ErrorCode\":0"), "{answer}");
+
+    let hasty = exchange(world.host(), format!("{head}x-gateway-timeout: 100ms\r\n\r\n{{").as_bytes()).await;
+    assert_eq!(hasty.codes(), (408, 9_900_408));
+    assert!(hasty.error_info().contains("within 100ms"), "{}", hasty.error_info());
     world.end().await;
 }
 

@@ -84,6 +84,20 @@ async fn only_the_headers_of_the_contract_travel_out() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn several_accept_lines_travel_as_one() {
+    let world = World::start().await;
+    let mut request = post(GET_CALLBACK, "{}");
+    for value in ["application/json", "text/*;q=0.5", "*/*;q=0.1"] {
+        request.headers_mut().append("accept", value.parse().unwrap());
+    }
+    assert_eq!(world.send(request).await.codes(), (200, 0));
+    let calls = world.report().calls;
+    let sent: Vec<_> = calls[0].headers.get_all("accept").iter().collect();
+    assert_eq!(sent, ["application/json, text/*;q=0.5, */*;q=0.1"]);
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn other_query_parameters_travel_unchanged_and_in_order() {
     let world = World::start().await;
     for (sent, travels) in [

@@ -252,6 +252,28 @@ async fn beyond_a_thousand_unknown_apis_all_share_one_bucket_and_label() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn refused_calls_of_made_up_apis_leave_room_for_those_that_are_called() {
+    const MORE_THAN_OWN: usize = 1_001;
+    let world = World::start().await;
+    let mut client = world.client().await;
+    for n in 0..MORE_THAN_OWN {
+        let (method, body, code) = match n % 2 {
+            0 => (Method::GET, "", 9_900_405),
+            _ => (Method::POST, "no json", 9_900_400),
+        };
+        let mut request = post(&format!("/v4/made_up/n{n}"), body);
+        *request.method_mut() = method;
+        assert_eq!(client.send(request).await.error_code(), code, "{n}");
+    }
+    // 60009: the sandbox does not know it either.
+    assert_eq!(client.send(post("/v4/made_up/called", "{}")).await.codes(), (200, 60009));
+    let metrics = world.metrics().await;
+    assert_eq!(metrics.sum("calls_total", &[("api", "made_up/called")]), 1.0);
+    assert_eq!(metrics.sum("calls_total", &[("api", "other"), ("outcome", "refused")]), 1001.0);
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_old_call_family_has_hosts_and_answers_of_its_own() {
     let settings =
         sandbox::Settings { apps: vec![SandboxApp::new(sdkappid(), vec![key()])], ..Default::default() };

@@ -116,9 +116,14 @@ impl Apis {
     /// `None`: it stays as it is.
     #[must_use]
     pub fn called(&self, app: SdkAppId, api: &Api) -> Option<Arc<Api>> {
-        let is_new = |others: &Others| matches!(others.find(app, &api.url_path), Found::New);
-        if api.key != ApiKey::OTHER || !is_new(&self.read()) {
+        if api.key != ApiKey::OTHER {
             return None;
+        }
+        // Most that come here found no room.
+        match self.read().find(app, &api.url_path) {
+            Found::Own(own) => return Some(own),
+            Found::NoRoom => return None,
+            Found::New => {}
         }
         let mut others = self.write();
         // Another call may have been faster, or have taken the last place.
