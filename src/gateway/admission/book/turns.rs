@@ -139,7 +139,7 @@ impl State {
                 break;
             }
             if is_source_ready(sources, source, now)
-                && let Some((api, caller)) = walk.to_ready(callers, apis, now)
+                && let Some((api, caller)) = walk.first_ready(callers, apis, now)
             {
                 return Some((api, Line { source: source.clone(), caller }));
             }
@@ -150,7 +150,7 @@ impl State {
     /// The next call in the order of one source, whose own ceiling lets one go. `None` as for the app.
     fn next_of_source(&mut self, source: &Source, now: Instant) -> Option<(ApiKey, Line)> {
         let (callers, _) = self.waiting.child(source)?;
-        let (api, caller) = Walk::new().to_ready(callers, &mut self.apis, now)?;
+        let (api, caller) = Walk::new().first_ready(callers, &mut self.apis, now)?;
         Some((api, Line { source: source.clone(), caller }))
     }
 
@@ -233,7 +233,7 @@ impl Walk {
         left.is_some()
     }
 
-    fn to_ready(
+    fn first_ready(
         &mut self,
         callers: &Callers,
         apis: &mut HashMap<ApiKey, Page>,
