@@ -45,7 +45,14 @@ async fn an_expired_usersig_is_signed_anew_and_the_caller_does_not_see_it() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hundred_calls_refused_with_one_usersig_cause_one_signing() {
     const CALLS: u64 = 100;
-    let world = Builder::new().tuned(|live| live.ceiling.mode = Mode::Off).start().await;
+    let world = Builder::new()
+        .tuned(|live| {
+            live.ceiling.mode = Mode::Off;
+            (live.upstream.request_timeout, live.upstream.total_timeout) =
+                (Duration::from_secs(60), Duration::from_secs(120));
+        })
+        .start()
+        .await;
     // All of them are on their way before the first is answered.
     let slow = Delay::fixed(Duration::from_secs(8));
     inject(&world, Fault { before_answer: slow, ..answer(70001) }.times(100));
@@ -170,7 +177,7 @@ async fn the_settings_word_on_one_api_goes_before_the_catalogues() {
 #[tokio::test(flavor = "multi_thread")]
 async fn retries_stay_within_their_share_of_calls() {
     const CALLS: u64 = 60;
-    for (budget, most) in [(0.0, 0), (0.1, CALLS / 10 + 10 + 20), (1.0, 2 * CALLS)] {
+    for (budget, most) in [(0.0, 0), (0.1, CALLS / 10 + 10), (1.0, 2 * CALLS)] {
         let world = Builder::new()
             .tuned(move |live| {
                 live.retry.budget = budget;
@@ -180,12 +187,14 @@ async fn retries_stay_within_their_share_of_calls() {
             .await;
         inject(&world, answer(60014).for_ever());
         let mut client = world.client().await;
+        let began = tokio::time::Instant::now();
         for _ in 0..CALLS {
             assert_eq!(client.send(post(&path(READ), "{}")).await.codes(), (200, 60014));
         }
         let retries = world.report().arrived - CALLS;
-        // One more is free each second; the calls take a few at most.
-        assert!(retries <= most, "{budget}: {retries}");
+        // One more is free each second.
+        let free = if budget == 0.1 { began.elapsed().as_secs() + 1 } else { 0 };
+        assert!(retries <= most + free, "{budget}: {retries}");
         assert!(budget == 0.0 || retries >= 10, "{budget}: {retries}");
         assert_eq!(world.metrics().await.sum("retries_total", &[]), retries as f64);
         world.end().await;

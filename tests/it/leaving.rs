@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use usersig_gateway::gateway;
 use usersig_gateway::gateway::admission::ApiCeiling;
 use usersig_gateway::sandbox::{Delay, Effect, Fault};
 
@@ -73,7 +74,7 @@ async fn a_call_that_waits_for_its_turn_is_given_up() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_caller_who_leaves_a_long_answer_is_a_fault_and_no_refusal() {
     const LONG: usize = 32 << 20;
-    let mut builder = Builder::new();
+    let mut builder = Builder::new().tuned(patient);
     builder.boot.limits.answer_body = 2 * LONG;
     let world = builder.start().await;
     world.sandbox.control().inject(Fault::new(Effect::Large(LONG))).unwrap();
@@ -91,7 +92,7 @@ async fn a_caller_who_leaves_a_long_answer_is_a_fault_and_no_refusal() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_long_answer_counts_as_under_way_to_its_end() {
     const LONG: usize = 32 << 20;
-    let mut builder = Builder::new();
+    let mut builder = Builder::new().tuned(patient);
     builder.boot.limits.answer_body = 2 * LONG;
     builder.boot.max_in_flight = 1;
     let world = builder.start().await;
@@ -104,6 +105,12 @@ async fn a_long_answer_counts_as_under_way_to_its_end() {
     world.until(|metrics| metrics.sum("calls_total", &[("api", WRITE)]) == 1.0).await;
     assert_eq!(world.call(SELDOM, "{}").await.codes(), (200, 0));
     world.end().await;
+}
+
+/// A busy machine needs its time for a long answer.
+fn patient(live: &mut gateway::Settings) {
+    (live.upstream.request_timeout, live.upstream.total_timeout) =
+        (Duration::from_secs(60), Duration::from_secs(120));
 }
 
 /// A caller who has sent a call and waits.

@@ -13,7 +13,7 @@ const APIS: [&str; 2] = ["live_config/get_callback", "openim/sendmsg"];
 const CALLERS: u64 = 8;
 /// One call in so many meets a fault.
 const FAULT_EVERY: u64 = 50;
-const TABLES: &str = "[log]\naccess = \"off\"\nlevel = \"error\"\n[ceiling]\nmode = \"off\"\n\
+const TABLES: &str = "[log]\naccess = \"off\"\n[ceiling]\nmode = \"off\"\n\
                       [upstream]\nrequest_timeout = \"2s\"\n[retry]\nbudget = 1.0";
 
 /// How many calls: `benches/memory.sh` asks for more.

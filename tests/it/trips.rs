@@ -17,12 +17,12 @@ const READ: &str = "live_config/get_callback";
 async fn a_wrong_key_stops_the_app_and_the_right_one_lets_it_in_again() {
     let world = wrong_key().start().await;
     let (refused, answer) = until_stopped(&world, 70009).await;
-    assert!((3..5).contains(&refused), "{refused}: three, and perhaps a probe");
+    assert!((3..7).contains(&refused), "{refused}: three, and perhaps a few probes");
     for word in ["app live", "70009", "secret_key_file", "was not sent"] {
         assert!(answer.error_info().contains(word), "{word}: {}", answer.error_info());
     }
     let retry_after: u64 = answer.header("retry-after-ms").parse().unwrap();
-    assert!((1..=2500).contains(&retry_after), "{retry_after}");
+    assert!((1..=10_000).contains(&retry_after), "{retry_after}");
     assert_eq!(
         answer.header("proxy-status"),
         "usersig-gateway; error=http_request_denied; details=\"app-stopped\""

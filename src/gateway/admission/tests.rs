@@ -1,6 +1,7 @@
 //! The ceilings are exact and used, whatever the network does; turns come evenly and fairly; waiting is bounded and
 //! cancel-safe.
 
+mod ceilings;
 mod even;
 mod exact;
 mod gate;

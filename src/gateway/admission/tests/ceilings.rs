@@ -1,0 +1,106 @@
+//! Ceilings of a source's own, rests, and ceilings that come and go, on paused time.
+
+use std::num::NonZeroU32;
+
+use super::super::{ApiCeiling, Settings, Throttle};
+use super::gate::{A, API, From, LONG, OTHER_API, gate};
+use super::waiting::refused;
+use super::*;
+use crate::gateway::caller::{Rule, Who};
+
+#[tokio::test(start_paused = true)]
+async fn under_a_sources_own_ceiling_its_callers_take_turns_whatever_they_call() {
+    for (loud_at, quiet_at) in [(API, OTHER_API), (OTHER_API, API)] {
+        let mut gate = gate(200, |_| ()).await;
+        gate.rules = vec![capped(5)];
+        for _ in 0..5 {
+            gate.send(A, loud_at).await;
+        }
+        let mut calls = vec![(A, loud_at, "loud"); 100];
+        calls.extend([(From { caller: "quiet", ..A }, quiet_at, "quiet"); 10]);
+        let counts = gate.queue(&calls).await.counts(5).await;
+        assert!((9..=10).contains(&counts["quiet"]) && counts["loud"] >= 9, "{counts:?}");
+        // Who comes now to an API at which nobody waits does not go before those.
+        let third = "live_engine_http_srv/get_room_info";
+        let _waits = gate.queue(&[(A, loud_at, "loud"); 100]).await;
+        assert!(refused(gate.admit(A, third, Duration::ZERO).await).1 > Duration::ZERO);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sources_own_ceiling_can_be_changed_while_its_calls_wait() {
+    let mut gate = gate(200, |_| ()).await;
+    for (before, after, least, most) in [(2, 20, 80, 105), (2, 0, 110, 120), (0, 2, 6, 12)] {
+        gate.rules = vec![capped(before)];
+        // Where two a second may go, those that would wait for more than a minute are refused.
+        let flood = gate.queue(&[(A, API, "flood"); 2000]).await;
+        tokio::time::sleep(ms(1500)).await;
+        gate.rules = vec![capped(after)];
+        // The next call of the source brings the news.
+        let went = flood.entries.lock().unwrap().len();
+        let _news = gate.queue(&[(A, API, "news")]).await;
+        tokio::time::sleep(ms(5000)).await;
+        let went = flood.entries.lock().unwrap().len() - went;
+        assert!((least..=most).contains(&went), "{went} in 5 s after {before} became {after}");
+        drop((flood, _news));
+        tokio::time::sleep(LONG * 2).await;
+    }
+}
+
+/// The rule for the network of `A`, with a ceiling of its own; 0: none.
+fn capped(per_second: u32) -> Arc<Rule> {
+    Arc::new(Rule {
+        name: "capped".parse().unwrap(),
+        who: Who { networks: vec!["10.0.0.0/24".parse().unwrap()], ..Who::default() },
+        weight: NonZeroU32::MIN,
+        max_per_second: NonZeroU32::new(per_second),
+    })
+}
+
+#[tokio::test(start_paused = true)]
+async fn now_or_never_does_not_go_before_the_past_is_past_nor_during_a_rest() {
+    let gate = gate(10, |settings| {
+        (settings.cold_start, settings.transit_max) = (ColdStart::Wait, Duration::from_secs(20));
+    })
+    .await;
+    // Ten seconds have passed of twenty-one.
+    assert_eq!(refused(gate.admit(A, API, Duration::ZERO).await).1.as_secs(), 11);
+    tokio::time::sleep(Duration::from_secs(11)).await;
+    gate.send(A, API).await;
+    assert!(gate.admission.throttled(&gate.grant(A, API), Throttle::Pause));
+    assert_eq!(refused(gate.admit(A, API, Duration::ZERO).await).1, ms(250));
+    tokio::time::sleep(ms(250)).await;
+    gate.send(A, API).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_that_is_out_when_a_ceiling_goes_and_comes_back_is_none_of_the_new_ones() {
+    let gate = gate(1, |_| ()).await;
+    let ceiling = |ceiling| {
+        let mut settings = Settings { guarantee: Guarantee::Dispatch, max_wait: LONG, ..Settings::default() };
+        settings.api.insert(API.parse().unwrap(), ceiling);
+        gate.admission.apply(settings);
+    };
+    let connecting = gate.admit(A, API, LONG).await.unwrap();
+    ceiling(ApiCeiling::Off);
+    ceiling(ApiCeiling::Periods(vec![a_second(1)]));
+    let _also_connecting = gate.admit(A, API, LONG).await.unwrap();
+    drop(connecting);
+    refused(gate.admit(A, API, ms(500)).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn too_many_for_the_app_is_a_share_of_what_it_sent_under_whatever_ceilings() {
+    let gate = gate(100, |settings| {
+        settings.api.insert(API.parse().unwrap(), ApiCeiling::Off);
+        settings.api.insert(OTHER_API.parse().unwrap(), ApiCeiling::Periods(vec![ceiling(100, 60)]));
+    })
+    .await;
+    for _ in 0..10 {
+        gate.send(A, API).await;
+        gate.send(A, OTHER_API).await;
+    }
+    assert!(gate.admission.throttled(&gate.grant(A, API), Throttle::App), "the app's ceiling holds it back");
+    let of_app = gate.admission.readings().into_iter().find(|reading| &*reading.api == "*").unwrap();
+    assert!((of_app.per_second - 14.0).abs() < 0.01, "{of_app:?}");
+}
