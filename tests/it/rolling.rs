@@ -36,7 +36,10 @@ async fn a_rolling_replacement_behind_haproxy_costs_no_call() {
 
     let is_over = Arc::new(AtomicBool::new(false));
     let callers: Vec<_> = (0..CALLERS)
-        .map(|_| tokio::spawn(call_until(Arc::clone(&is_over), balancer.address.clone())))
+        .map(|_| {
+            let (is_over, host) = (Arc::clone(&is_over), balancer.address.clone());
+            tokio::spawn(async move { call_until(&is_over, &host).await })
+        })
         .collect();
     for gateway in [&first, &second] {
         takes_calls(gateway).await;
@@ -87,14 +90,14 @@ async fn takes_calls(gateway: &Serving) {
 }
 
 /// A caller as any HTTP client is: it keeps its connection until it is told to close it.
-async fn call_until(is_over: Arc<AtomicBool>, host: String) -> Vec<(u16, i64)> {
+async fn call_until(is_over: &AtomicBool, host: &str) -> Vec<(u16, i64)> {
     let mut ended = Vec::new();
-    let mut client = Client::to(&host).await;
+    let mut client = Client::to(host).await;
     while !is_over.load(Ordering::Relaxed) {
         let answer = client.send(post(READ, "{}")).await;
         ended.push(answer.codes());
         if answer.header("connection") == "close" {
-            client = Client::to(&host).await;
+            client = Client::to(host).await;
         }
     }
     ended
