@@ -30,7 +30,7 @@ async fn under_a_sources_own_ceiling_its_callers_take_turns_whatever_they_call()
 #[tokio::test(start_paused = true)]
 async fn a_sources_own_ceiling_can_be_changed_while_its_calls_wait() {
     let mut gate = gate(200, |_| ()).await;
-    for (before, after, least, most) in [(2, 20, 80, 105), (2, 0, 110, 120), (0, 2, 6, 12)] {
+    for (before, after, least, most) in [(2, 20, 80, 105), (2, 0, 90, 130), (0, 2, 6, 16)] {
         gate.rules = vec![capped(before)];
         // Where two a second may go, those that would wait for more than a minute are refused.
         let flood = gate.queue(&[(A, API, "flood"); 2000]).await;
