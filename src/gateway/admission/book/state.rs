@@ -38,6 +38,8 @@ pub(super) struct State {
     pub(super) sleeps_until: Option<Instant>,
     /// How many buckets were made.
     made: u64,
+    /// How many of those who waited have had their turn.
+    pub(super) turns: u64,
     recent: Recent,
 }
 
@@ -71,6 +73,8 @@ pub(super) struct Page {
     pub(super) bucket: Option<Bucket>,
     pub(super) queue: Queue,
     pub(super) look: Option<Instant>,
+    /// The number of its latest turn among those of the whole app; 0: none yet.
+    pub(super) latest_turn: u64,
     /// Calls that shadow mode let pass.
     pub(super) shadowed: u64,
 }
@@ -98,6 +102,7 @@ impl State {
             app_binds: false,
             sleeps_until: None,
             made: 0,
+            turns: 0,
             recent: Recent { slices: VecDeque::new() },
         }
     }
@@ -107,8 +112,14 @@ impl State {
         if !self.apis.contains_key(&ask.api.key) {
             let rules = settings.api_rules(ask.api);
             let bucket = rules.map(|rules| self.bucket(rules, now));
-            let page =
-                Page { api: Arc::clone(ask.api), bucket, queue: Queue::default(), look: None, shadowed: 0 };
+            let page = Page {
+                api: Arc::clone(ask.api),
+                bucket,
+                queue: Queue::default(),
+                look: None,
+                latest_turn: 0,
+                shadowed: 0,
+            };
             self.apis.insert(ask.api.key, page);
         }
         if self.app.is_none()

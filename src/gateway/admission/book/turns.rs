@@ -94,7 +94,10 @@ impl State {
     }
 
     pub(super) fn serve(&mut self, api: ApiKey, line: &Line) -> Option<Waiter> {
-        let waiter = self.apis.get_mut(&api)?.queue.serve(line)?;
+        let page = self.apis.get_mut(&api)?;
+        let waiter = page.queue.serve(line)?;
+        self.turns += 1;
+        page.latest_turn = self.turns;
         self.leave_order(api, line, true);
         Some(waiter)
     }
@@ -147,11 +150,34 @@ impl State {
         None
     }
 
-    /// The next call in the order of one source, whose own ceiling lets one go. `None` as for the app.
+    /// The next call in the order of one source, whose own ceiling lets one go. Where it would be far to look for, the
+    /// APIs take turns at which calls of the source wait.
     fn next_of_source(&mut self, source: &Source, now: Instant) -> Option<(ApiKey, Line)> {
         let (callers, _) = self.waiting.child(source)?;
-        let (api, caller) = Walk::new().first_ready(callers, &mut self.apis, now)?;
-        Some((api, Line { source: source.clone(), caller }))
+        let mut walk = Walk::new();
+        match walk.first_ready(callers, &mut self.apis, now) {
+            Some((api, caller)) => Some((api, Line { source: source.clone(), caller })),
+            None if walk.left == 0 => self.next_of_sources_apis(source, now),
+            None => None,
+        }
+    }
+
+    /// The next call of a source at the API that has had no turn for the longest time. Which API is looked at first says
+    /// nothing here: all of them wait for the same token, so always the same one would have it.
+    fn next_of_sources_apis(&mut self, source: &Source, now: Instant) -> Option<(ApiKey, Line)> {
+        let Self { looks, apis, .. } = self;
+        let mut next: Option<(u64, ApiKey, Line)> = None;
+        for &(_, api) in looks.iter().take(LOOKED_AT) {
+            let Some(page) = apis.get_mut(&api) else { continue };
+            let is_earlier = next.as_ref().is_none_or(|&(turn, ..)| page.latest_turn < turn);
+            if is_earlier
+                && page.is_ready(now)
+                && let Some(line) = page.queue.next(|waits| waits == source)
+            {
+                next = Some((page.latest_turn, api, line));
+            }
+        }
+        next.map(|(_, api, line)| (api, line))
     }
 
     /// The next call at an API that is due to be looked at.
