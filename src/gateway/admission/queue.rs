@@ -81,6 +81,13 @@ impl Queue {
         Some(Line { source: source.clone(), caller: Arc::clone(caller) })
     }
 
+    /// The line whose turn is next in one source.
+    pub(super) fn next_of(&self, source: &Source) -> Option<Line> {
+        let (callers, _) = self.0.child(source)?;
+        let (caller, _) = callers.in_turn().next()?;
+        Some(Line { source: source.clone(), caller: Arc::clone(caller) })
+    }
+
     /// The sources that wait.
     pub(super) fn sources(&self) -> impl Iterator<Item = &Source> {
         self.0.in_turn().map(|(source, _)| source)

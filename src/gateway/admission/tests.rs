@@ -6,6 +6,7 @@ mod even;
 mod exact;
 mod gate;
 mod shared;
+mod starving;
 mod waiting;
 
 use std::sync::Arc;

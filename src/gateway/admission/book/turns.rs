@@ -172,7 +172,7 @@ impl State {
             let is_earlier = next.as_ref().is_none_or(|&(turn, ..)| page.latest_turn < turn);
             if is_earlier
                 && page.is_ready(now)
-                && let Some(line) = page.queue.next(|waits| waits == source)
+                && let Some(line) = page.queue.next_of(source)
             {
                 next = Some((page.latest_turn, api, line));
             }

@@ -48,7 +48,7 @@ async fn a_sources_own_ceiling_can_be_changed_while_its_calls_wait() {
 }
 
 /// The rule for the network of `A`, with a ceiling of its own; 0: none.
-fn capped(per_second: u32) -> Arc<Rule> {
+pub(super) fn capped(per_second: u32) -> Arc<Rule> {
     Arc::new(Rule {
         name: "capped".parse().unwrap(),
         who: Who { networks: vec!["10.0.0.0/24".parse().unwrap()], ..Who::default() },
