@@ -174,6 +174,7 @@ impl Admission {
         let caller = grant.caller();
         let line = Line { source: caller.source().clone(), caller: Arc::clone(caller.label()) };
         let ask = Ask {
+            app: &grant.app().name,
             api: &grant.target().api,
             line: &line,
             place: Place { urgency: caller.wishes().priority.urgency(), number: arrival.number },

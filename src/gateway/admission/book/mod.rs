@@ -32,7 +32,6 @@ use state::State;
 /// The ceilings of one app, shared by all workers.
 #[derive(Debug)]
 pub(super) struct Book {
-    app: AppName,
     state: Mutex<State>,
     /// A call waits that may go before the task looks again.
     sooner: Notify,
@@ -43,6 +42,8 @@ pub(super) struct Book {
 /// A call that wants a turn.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Ask<'a> {
+    /// What the app is called at present.
+    pub(super) app: &'a AppName,
     pub(super) api: &'a Arc<Api>,
     pub(super) line: &'a Line,
     pub(super) place: Place,
@@ -74,7 +75,7 @@ pub(super) struct Waiting {
 
 impl Book {
     pub(super) fn new(app: AppName, runtime: Handle, started: Instant) -> Self {
-        Self { app, state: Mutex::new(State::new(started)), sooner: Notify::new(), runtime }
+        Self { state: Mutex::new(State::new(app, started)), sooner: Notify::new(), runtime }
     }
 
     /// Takes the tokens for a call, or a place in the queue if a turn before its deadline is possible. `settings` is
@@ -244,12 +245,12 @@ impl Book {
     pub(super) fn readings(&self) -> Vec<Reading> {
         let mut state = self.lock();
         let now = Instant::now();
-        let State { apis, app, waiting, .. } = &mut *state;
+        let State { name, apis, app, waiting, .. } = &mut *state;
         let reading = |api: &Arc<str>, bucket: &mut Bucket, waiting, shadowed| {
             let (ceiling, used) = bucket.first(now);
             let unproven = bucket.unproven();
             Reading {
-                app: self.app.clone(),
+                app: name.clone(),
                 api: Arc::clone(api),
                 per_second: ceiling.rate(),
                 limit: ceiling.limit.get(),

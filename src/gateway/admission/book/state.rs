@@ -17,11 +17,14 @@ use crate::gateway::admission::queue::Queue;
 use crate::gateway::admission::tokens::InTransit;
 use crate::gateway::caller::Source;
 use crate::gateway::target::{Api, ApiKey};
+use crate::model::app::AppName;
 use crate::model::ceiling::Ceiling;
 
 /// Everything of one app that changes together.
 #[derive(Debug)]
 pub(super) struct State {
+    /// What the app is called, as its latest call says: a reload can rename it while its ceilings are in use.
+    pub(super) name: AppName,
     started: Instant,
     pub(super) apis: HashMap<ApiKey, Page>,
     /// The ceiling over all APIs, if there is one.
@@ -91,8 +94,9 @@ pub(super) struct AppCeiling {
 pub(super) struct Waits;
 
 impl State {
-    pub(super) fn new(started: Instant) -> Self {
+    pub(super) fn new(name: AppName, started: Instant) -> Self {
         Self {
+            name,
             started,
             apis: HashMap::new(),
             app: None,
@@ -109,6 +113,9 @@ impl State {
 
     /// Makes the buckets that a call needs and that are not in use yet. Says whether one changed that others wait for.
     pub(super) fn open(&mut self, ask: Ask<'_>, settings: &Settings, now: Instant) -> bool {
+        if self.name != *ask.app {
+            self.name = ask.app.clone();
+        }
         if !self.apis.contains_key(&ask.api.key) {
             let rules = settings.api_rules(ask.api);
             let bucket = rules.map(|rules| self.bucket(rules, now));

@@ -55,8 +55,13 @@ pub(super) async fn gate(per_second: u32, tune: impl FnOnce(&mut Settings)) -> G
     tune(&mut settings);
     let started = Instant::now();
     tokio::time::advance(Duration::from_secs(10)).await;
+    let admission = Arc::new(Admission::new(settings, Handle::current(), started));
+    Gate { admission, apps: apps("live"), apis: Apis::new(), rules: Vec::new() }
+}
+
+fn apps(name: &str) -> Apps {
     let app = App {
-        name: "live".parse().unwrap(),
+        name: name.parse().unwrap(),
         sdkappid: "1400000001".parse().unwrap(),
         identifier: "administrator".parse().unwrap(),
         keys: Vec::new(),
@@ -66,11 +71,15 @@ pub(super) async fn gate(per_second: u32, tune: impl FnOnce(&mut Settings)) -> G
     };
     let mut apps = Apps::default();
     apps.add(app, true).unwrap();
-    let admission = Arc::new(Admission::new(settings, Handle::current(), started));
-    Gate { admission, apps, apis: Apis::new(), rules: Vec::new() }
+    apps
 }
 
 impl Gate {
+    /// A reload gives the app another name.
+    pub(super) fn rename(&mut self, name: &str) {
+        self.apps = apps(name);
+    }
+
     pub(super) fn grant(&self, from: From<'_>, api: &str) -> Grant {
         let mut headers = HeaderMap::new();
         headers.insert("x-caller", HeaderValue::from_str(from.caller).unwrap());

@@ -371,6 +371,18 @@ async fn an_idle_ceiling_is_forgotten_after_its_period_and_a_minute() {
     assert!(gate.admission.readings().is_empty() && gate.admission.books().is_empty());
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_renamed_apps_ceilings_have_its_new_name_from_its_next_call_on() {
+    let mut gate = gate(2, |_| ()).await;
+    gate.send(A, API).await;
+    gate.rename("renamed");
+    gate.send(A, OTHER_API).await;
+    let readings = gate.admission.readings();
+    assert!(readings.len() == 2 && readings.iter().all(|reading| reading.app.as_str() == "renamed"));
+    // Its tokens are the same as before.
+    assert_eq!(gate.reading(API).used, 1);
+}
+
 // === Too frequent ===
 
 #[tokio::test(start_paused = true)]
