@@ -324,6 +324,18 @@ async fn shadow_holds_nothing_back_and_counts_what_would_have_waited() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn shadow_counts_no_now_or_never_call_that_only_the_pace_would_hold_back() {
+    for (max_wait, shadowed) in [(Duration::ZERO, 0), (LONG, 3)] {
+        let gate =
+            gate(4, |settings| (settings.mode, settings.burst) = (Mode::Shadow, NonZeroU32::new(1))).await;
+        for _ in 0..4 {
+            gate.admit(A, API, max_wait).await.unwrap().sent();
+        }
+        assert_eq!(gate.reading(API).shadowed, shadowed);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn off_keeps_nothing() {
     let gate = gate(1, |settings| settings.mode = Mode::Off).await;
     for _ in 0..5 {
