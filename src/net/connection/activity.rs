@@ -121,9 +121,12 @@ impl Activity {
 
     /// The connection goes on: what was left was little, and was thrown away.
     pub(super) fn goes_on(&self) {
-        if !self.is_answering() {
-            self.unread.set(false);
-        }
+        self.unread.set(false);
+    }
+
+    /// Whether the caller has its whole answer, and may still be writing what nobody will read.
+    pub(super) fn has_answered_unread(&self) -> bool {
+        self.unread.get() && !self.is_answering()
     }
 
     /// Whether the caller may still be writing what nobody will read.

@@ -180,15 +180,21 @@ where
         let mut limit = pin!(activity.limit_passed(limits));
         let mut closing = pin!(stop.wait_for(Phase::Closing));
         let mut is_closing = false;
+        let mut was_left = false;
         loop {
             tokio::select! {
                 // First, so that a request that has come already is answered.
                 biased;
                 ended = poll_fn(|cx| {
                     let ended = Pin::new(&mut connection).poll(cx);
-                    if ended.is_pending() {
+                    // Only when it is asked once more has the library seen what was left, and closes or goes on.
+                    let is_left = ended.is_pending() && activity.has_answered_unread();
+                    if is_left && was_left {
                         activity.goes_on();
+                    } else if is_left {
+                        cx.waker().wake_by_ref();
                     }
+                    was_left = is_left && !was_left;
                     ended
                 }) => match ended {
                     Ok(()) if !activity.has_left_unread() => return Ok(Served::ToItsEnd),
