@@ -79,16 +79,19 @@ pub fn read_platform_roots() {
 }
 
 fn platform_roots() -> &'static RootCertStore {
-    static ROOTS: LazyLock<RootCertStore> = LazyLock::new(|| {
-        let mut store = RootCertStore::empty();
-        store.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        if store.is_empty() {
-            // An image without certificates of its own.
-            store.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
-        }
-        store
-    });
+    static ROOTS: LazyLock<RootCertStore> =
+        LazyLock::new(|| roots(rustls_native_certs::load_native_certs().certs));
     &ROOTS
+}
+
+/// The roots that a platform has, else those built in: an image may have none of its own.
+fn roots(of_platform: Vec<CertificateDer<'static>>) -> RootCertStore {
+    let mut store = RootCertStore::empty();
+    store.add_parsable_certificates(of_platform);
+    if store.is_empty() {
+        store.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
+    }
+    store
 }
 
 fn provider() -> Arc<rustls::crypto::CryptoProvider> {
@@ -99,4 +102,20 @@ fn provider() -> Arc<rustls::crypto::CryptoProvider> {
 
 fn alpn() -> Vec<Vec<u8>> {
     vec![b"h2".to_vec(), b"http/1.1".to_vec()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_platform_without_roots_has_those_built_in_and_another_only_its_own() {
+        let built_in = roots(Vec::new());
+        assert_eq!(built_in.roots, webpki_roots::TLS_SERVER_ROOTS);
+        assert!(!built_in.is_empty());
+        let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
+        assert_eq!(roots(vec![made.cert.der().clone()]).len(), 1);
+        // What cannot be read is no root.
+        assert_eq!(roots(vec![CertificateDer::from(vec![0; 8])]).roots, built_in.roots);
+    }
 }
