@@ -39,3 +39,8 @@
 //!
 //! Configuration, keys and certificates are looked at twice a second, by their metadata. Kubernetes swaps a link above them,
 //! editors rename, network file systems tell nobody: a subscription misses one of these or the other, a look none.
+//!
+//! # Who closes its sending side has hung up
+//!
+//! A caller that shuts its side down while it waits for an answer cannot be told from one that is gone, so its call is let
+//! go like that of any other who leaves: its place and its unsent tokens go back. HTTP clients keep their side open.
