@@ -6,4 +6,4 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export USERSIG_GATEWAY_CALLS="${1:-1000000}"
-exec cargo test --release --locked --test it -- memory:: --nocapture
+exec cargo test --profile bench --locked --test it -- memory:: --nocapture
