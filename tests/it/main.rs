@@ -28,6 +28,7 @@ mod routing;
 mod rules;
 mod signing;
 mod start;
+mod threats;
 mod trips;
 mod unusable;
 mod upstream;

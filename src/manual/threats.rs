@@ -1,0 +1,61 @@
+//! Threats: what is protected, from whom, where each is stopped, and which test shows it.
+//!
+//! # What is protected
+//!
+//! - **The secret keys.** Whoever has one can act as every user of an app, for ever.
+//! - **UserSigs.** Whoever has an administrator's UserSig can do what the app's server may do, until it expires.
+//! - **The right to call.** The gateway signs for whoever may call it, so a call that it lets through is a call with an
+//!   administrator's rights.
+//! - **The ceiling.** Who uses it up stops the company's own calls.
+//! - **What answers hold**: people's messages, and in one API (`get_callback_token`) a secret.
+//!
+//! # Who is trusted for what
+//!
+//! - *Operators*: whoever writes the configuration, reads key files or has the admin token can do everything.
+//! - *Callers*: may make the calls that the rules allow, and are trusted with their answers. Nothing that a caller
+//!   writes gives rights: not its name, not an address in a header, not a UserSig of its own.
+//! - *Tencent's hosts*: are trusted with a UserSig, after their certificate was checked against their name, and with no
+//!   memory, no time and no right to send the gateway elsewhere.
+//! - *Networks, DNS and proxies on the way*: with nothing. What they can do is to refuse service.
+//!
+//! # What the network must provide
+//!
+//! The gateway listener takes plain HTTP by default, so whoever can read its network reads calls and answers. It
+//! belongs on loopback, on a Unix socket, on a network that only trusted services reach, or behind `[listen.tls]`. A
+//! proxy or a NAT before it hides who calls: rules by address then see the proxy. The admin listener belongs on
+//! loopback or on a network that only Prometheus and operators reach.
+//!
+//! # What is out of scope
+//!
+//! Whoever runs code as the gateway's own user, or as root, on its machine. A service that is allowed to call and was
+//! taken over: rules, the ceiling and the access log bound what it can do and tell of it. Weaknesses of HMAC-SHA256 or
+//! of Tencent's own service. Floods of packets below HTTP.
+//!
+//! # Threat, place, test
+//!
+//! | threat | stopped by | shown by |
+//! | --- | --- | --- |
+//! | a key is printed with a value that holds it | `model::secret`: no `Display`, no `Serialize`, `Debug` without content | `model::secret::debug_shows_nothing_of_the_key`, `config::environment::debug_shows_no_value` |
+//! | a key or UserSig is in a log line, whatever level is asked for | `telemetry::logs::filter`: libraries that see whole requests are silent | `telemetry::logs::rust_log_never_opens_what_sees_whole_requests`, `access_log::no_line_of_any_level_shows_a_usersig_or_a_key` |
+//! | a UserSig that a caller put into its URL is logged | `gateway::record`: lines are made of names that were parsed, never of the URL | `access_log::nothing_of_the_url_is_told_wherever_a_usersig_stands_in_it` |
+//! | an answer echoes the URL with its UserSig | `gateway::outcome::mask` | `unusable::an_answer_that_echoes_the_url_shows_no_usersig`, `unusable::a_long_answer_that_echoes_the_url_shows_no_usersig_wherever_it_stands` |
+//! | a problem of the configuration quotes a key | `config::problem` | `config::problem::what_may_be_secret_is_not_quoted`, `config::secret::a_key_in_the_place_of_its_path_is_not_shown` |
+//! | a key file is open to everybody | `config::secret` warns | `check::a_key_file_that_everybody_may_read_is_a_warning` |
+//! | a caller's own credentials travel on, or the gateway's travel twice | `gateway::forward::rewrite` | `signing::a_call_without_credentials_arrives_with_each_of_the_five_once`, `rewriting::only_the_headers_of_the_contract_travel_out` |
+//! | a caller makes calls that it may not make | `gateway::policy`, before a turn is taken or anything signed | `rules::a_refused_call_costs_no_token_and_its_body_is_not_waited_for`, `rules::the_source_address_decides_and_no_header_does` |
+//! | a caller writes a path so that the rule sees another API than Tencent | `gateway::target`: decided and forwarded on one parsed value | `rules::no_way_of_writing_a_request_reaches_another_api_or_app`, `routing::an_odd_path_gets_a_clear_no_and_is_never_sent` |
+//! | a rule with a wildcard opens the API that answers a secret | `gateway::policy` | `gateway::policy::a_secret_is_answered_only_where_it_is_named_in_full` |
+//! | a page in somebody's browser calls a gateway on loopback | `gateway::caller`, `admin::commands` | `rules::a_browser_is_refused_under_any_rule`, `routing::requests_from_browsers_are_refused_before_they_learn_anything`, `admin::who_may_command_depends_on_token_and_place_and_no_browser_may` |
+//! | one request is read as two | `net::connection` on hyper, which refuses what is framed twice | `http_edge::what_is_framed_ambiguously_is_never_two_calls`, `http_edge::chunks_are_read_strictly` |
+//! | a caller chooses the host that a call goes to | `gateway::forward`: hosts come from the settings alone | `routing::nothing_that_a_caller_sends_chooses_the_host` |
+//! | slow or silent callers hold connections and memory | `net::connection`: a limit on every wait | `http_edge::a_head_that_comes_too_slowly_is_408`, `net::connection::a_caller_that_does_not_read_its_answer_is_not_kept`, `bodies::a_body_that_breaks_off_or_does_not_come_is_told_apart` |
+//! | long heads, bodies, many connections | `limits` and `listen.max_connections` | `http_edge::a_head_that_is_too_long_is_431`, `bodies::a_body_may_be_as_long_as_the_limit_and_not_a_byte_longer`, `net::listener::connections_beyond_the_bound_get_no_seat` |
+//! | made-up APIs, callers and codes fill metrics and ceilings | `telemetry::labels`, `gateway::target::apis` | `routing::beyond_a_thousand_unknown_apis_all_share_one_bucket_and_label`, `telemetry::metrics::callers_beyond_the_cap_share_a_label` |
+//! | a made-up name for each call passes others who wait | `gateway::admission::fair` | `gateway::admission::fair::ever_new_names_never_pass_one_who_waits` |
+//! | somebody plays Tencent's host | `net::client`: certificate and name are checked always, TLS 1.2 or later | `upstream::a_certificate_of_an_unknown_authority_is_not_trusted`, `failover::a_primary_with_a_wrong_certificate_gets_no_call` |
+//! | an answer sends the gateway elsewhere | `gateway::forward` follows no redirect | `rewriting::a_redirect_is_not_followed` |
+//! | an answer has no end, or is packed so that it grows without one | `net::body`, `gateway::outcome` | `answers::an_answer_over_the_bound_is_not_relayed`, `net::body::gunzip::stops_at_the_limit` |
+//! | a page of a proxy on the way passes for an answer | `gateway::outcome`: nothing without an ErrorCode is relayed | `unusable::what_is_no_answer_becomes_the_gateways_own_502`, `unusable::json_without_a_code_of_its_own_is_no_answer_either` |
+//! | a storm of wrong signatures has Tencent look at none (70050) | `gateway::trip` | `trips::a_storm_of_calls_sends_no_more_than_a_handful_of_refused_usersigs` |
+//! | a wrong write is repeated | `gateway::attempt` | `attempts::a_write_is_never_repeated_when_nobody_knows_what_became_of_it` |
+//! | text of a caller's becomes markup or a forged line | `admin::page`, `telemetry::logs::lines` | `admin::page::whatever_is_shown_is_text_and_no_markup`, `telemetry::logs::lines::an_event_is_one_line_whatever_it_holds` |
