@@ -41,6 +41,7 @@
 //! | an answer echoes the URL with its UserSig | `gateway::outcome::mask` | `unusable::an_answer_that_echoes_the_url_shows_no_usersig`, `unusable::a_long_answer_that_echoes_the_url_shows_no_usersig_wherever_it_stands` |
 //! | a problem of the configuration quotes a key | `config::problem` | `config::problem::what_may_be_secret_is_not_quoted`, `config::secret::a_key_in_the_place_of_its_path_is_not_shown` |
 //! | a key file is open to everybody | `config::secret` warns | `check::a_key_file_that_everybody_may_read_is_a_warning` |
+//! | a crash writes the memory to a disk | `cli`: no core dumps | `life_cycle::a_crash_writes_no_memory_to_a_disk` |
 //! | a caller's own credentials travel on, or the gateway's travel twice | `gateway::forward::rewrite` | `signing::a_call_without_credentials_arrives_with_each_of_the_five_once`, `rewriting::only_the_headers_of_the_contract_travel_out` |
 //! | a caller makes calls that it may not make | `gateway::policy`, before a turn is taken or anything signed | `rules::a_refused_call_costs_no_token_and_its_body_is_not_waited_for`, `rules::the_source_address_decides_and_no_header_does` |
 //! | a caller writes a path so that the rule sees another API than Tencent | `gateway::target`: decided and forwarded on one parsed value | `rules::no_way_of_writing_a_request_reaches_another_api_or_app`, `routing::an_odd_path_gets_a_clear_no_and_is_never_sent` |

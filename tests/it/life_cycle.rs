@@ -81,6 +81,18 @@ async fn sigint_does_not_go_on_accepting() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_crash_writes_no_memory_to_a_disk() {
+    let sandbox = sandbox().await;
+    let gateway = Serving::start(&sandbox, "");
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", gateway.process.id())).unwrap();
+    let core = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
+    let [.., soft, hard, unit] = core.split_whitespace().collect::<Vec<_>>()[..] else { panic!("{core}") };
+    // Less than any page, and what Linux hands to no program either; 0 where nothing else was allowed.
+    assert!(["0", "1"].contains(&soft) && soft == hard && unit == "bytes", "{core}");
+    sandbox.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_second_signal_ends_it_at_once() {
     let sandbox = sandbox().await;
     for (first, second) in [("TERM", "TERM"), ("TERM", "INT"), ("INT", "INT")] {
