@@ -84,14 +84,13 @@ pub async fn run(
         let (result, next) = repeats.after(tried, record.wait());
         let reason = match next {
             Next::Done => return result,
-            Next::Again { reason, .. } => reason,
-            Next::InTurn { .. } => "throttled",
+            Next::Again { reason, .. } | Next::InTurn { reason, .. } => reason,
             Next::WithNewerKey => "key",
         };
         let repeat = async {
             match next {
                 Next::Again { pause, .. } => tokio::time::sleep(pause).await,
-                Next::InTurn { pause } => {
+                Next::InTurn { pause, .. } => {
                     tokio::time::sleep(pause).await;
                     record.rested(pause);
                 }

@@ -164,6 +164,7 @@ impl Rejection {
                 Cause::BadUrl(_) => StatusCode::BAD_REQUEST,
                 Cause::Unreachable(_) | Cause::Broken(_) => StatusCode::BAD_GATEWAY,
                 Cause::Timeout => StatusCode::GATEWAY_TIMEOUT,
+                Cause::Withdrawn => StatusCode::TOO_MANY_REQUESTS,
             },
             Self::Unusable { what: Unusable::TooSlow, .. } => StatusCode::GATEWAY_TIMEOUT,
             Self::Unusable { .. } => StatusCode::BAD_GATEWAY,
@@ -205,6 +206,7 @@ impl Rejection {
                 Cause::Unreachable(_) => "unreachable",
                 Cause::Broken(_) => "broken",
                 Cause::Timeout => "timeout",
+                Cause::Withdrawn => "turn_withdrawn",
             },
             Self::Unusable { .. } => "unusable_answer",
             Self::HeadTooSlow(_) => "head_too_slow",
@@ -222,7 +224,7 @@ impl Rejection {
     #[must_use]
     pub fn is_fault(&self) -> bool {
         match self {
-            Self::Failed(failure) => !matches!(failure.cause, Cause::BadUrl(_)),
+            Self::Failed(failure) => !matches!(failure.cause, Cause::BadUrl(_) | Cause::Withdrawn),
             Self::Unusable { .. } | Self::Panicked | Self::LeftEarly => true,
             _ => false,
         }
@@ -252,6 +254,7 @@ impl Rejection {
                 Cause::Unreachable(_) => ("destination_unavailable", "unreachable"),
                 Cause::Broken(_) => ("connection_terminated", "unreachable"),
                 Cause::Timeout => ("http_response_timeout", "no-answer"),
+                Cause::Withdrawn => ("http_request_denied", "gateway-limited"),
             },
             Self::Unusable { what: Unusable::TooSlow, .. } => ("http_response_timeout", "no-answer"),
             Self::Unusable { .. } => ("http_protocol_error", "unusable-answer"),

@@ -104,6 +104,12 @@ impl Bucket {
         self.used_at = now;
     }
 
+    /// Whether a call that has a token of it may still leave: not while more are away than there are by now.
+    pub(super) fn confirms(&mut self, now: Instant) -> bool {
+        self.settle_tokens(now);
+        self.tokens.are_enough()
+    }
+
     /// A token comes back whose call never wrote a byte.
     pub(super) fn give_back(&mut self) {
         self.tokens.give_back();

@@ -26,12 +26,15 @@ pub struct Permit {
 #[derive(Debug)]
 pub(super) struct Taken {
     pub(super) granted: Instant,
-    /// The API whose ceiling it is, if it has one, and its bucket's number.
-    pub(super) api: Option<(ApiKey, u64)>,
-    /// The number of the bucket of the app's ceiling, if it has one.
-    pub(super) app: Option<u64>,
-    /// The source whose own ceiling it is, if it has one, and its bucket's number.
-    pub(super) source: Option<(Source, u64)>,
+    /// How often ceilings had been lowered or had begun by then.
+    pub(super) changes: u64,
+    /// Which API's call it is, and of which source.
+    pub(super) api: ApiKey,
+    pub(super) source: Source,
+    /// The numbers of the buckets: of the API's ceiling, the app's and the source's own, as far as there are any.
+    pub(super) of_api: Option<u64>,
+    pub(super) of_app: Option<u64>,
+    pub(super) of_source: Option<u64>,
 }
 
 /// The same tokens once they are in transit.
@@ -72,6 +75,18 @@ impl Permit {
     /// No ceiling is kept.
     pub(super) fn without_ceiling() -> Self {
         Self { taken: None, stage: Stage::Held }
+    }
+
+    /// Whether the turn still stands, to be asked right before the first byte is written. It does not where ceilings were
+    /// lowered or began since then, while the connection was made, and more calls are on their way than may be by now:
+    /// then its tokens are given back, and the call needs another turn.
+    #[must_use]
+    pub fn confirm(&mut self) -> bool {
+        let stands = self.taken.as_ref().is_none_or(|(book, taken)| book.confirm(taken));
+        if !stands {
+            self.taken = None;
+        }
+        stands
     }
 
     /// The first byte is about to be written: from here on the call may arrive.

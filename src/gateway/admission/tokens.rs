@@ -6,6 +6,7 @@
 //! A ceiling of N calls a period P is N tokens. A call needs one to leave, and a token serves one call at a time.
 //!
 //! - A token is **out** from the grant until the last byte of the request was handed to the kernel, then **in transit**.
+//!   However long the connection takes to be made, that costs no proof.
 //! - Its call arrives upstream at some moment `a`, not before its first byte was written. If the call was answered,
 //!   `a` is not after the answer's first byte. If not, `a` is at most `transit_max` after the last byte was handed
 //!   over: that is the one assumption, and answers that took longer are counted ([`Tokens::unproven`]).
@@ -21,17 +22,28 @@
 //! A ceiling may have several periods (one a second and a hundred a day). Each period has N tokens of its own and a
 //! call takes one of each, together or not at all, so the argument holds for each period by itself.
 //!
-//! When N changes, no token is made: those that are away stay counted against the new N. A window then holds at most
-//! the largest N that was in force when any of its calls was granted. When P changes, moments of release are kept, and
-//! each token is at home one *new* period after its own.
+//! # While N changes
+//!
+//! No token is made: those that are away stay counted against the new N. And since a call may have had its turn under
+//! a larger N long before its connection stands, its turn is **confirmed** right before its first byte: while more
+//! tokens are away than there are by now ([`Tokens::are_enough`]), or where it has no token of a ceiling that began
+//! meanwhile, the call does not leave; its token goes home, and it waits for another turn. Of all calls that arrive in
+//! a window, look at the one that was confirmed last: the tokens of the others were away then, so all of them together
+//! were at most the N of that moment, which lies in the window or, since a call needs no longer than `transit_max` to
+//! arrive, in the `transit_max` before it. So a window holds at most the largest N that was in force in either.
+//!
+//! When P changes, moments of release are kept, and each token is at home one *new* period after its own.
 //!
 //! With [`Guarantee::Dispatch`] a token is released when its call was sent, whatever happens: then no second sees more
 //! than N *leave*.
 //!
 //! # What the proof does not cover
 //!
-//! A process knows nothing of the one before it: a long period begins empty with the process, and the first second
-//! only keeps its pace (see [`pace`](super::pace)), unless `cold_start = "wait"`.
+//! - A process knows nothing of the one before it: a long period begins empty with the process, and the first second
+//!   only keeps its pace (see [`pace`](super::pace)), unless `cold_start = "wait"`.
+//! - Once its first byte was written, a call cannot be held back any more. Where the kernel takes the rest of a long
+//!   body only slowly, and N is lowered meanwhile, the time from the first byte to the last adds to `transit_max` above.
+//! - Ceilings that are switched on (`mode`) know nothing of the calls that had no need of a turn until then.
 //!
 //! # Cost
 //!
@@ -111,6 +123,11 @@ impl Tokens {
     /// Whether a token is at home, as the books stand.
     pub(super) fn is_home(&self) -> bool {
         self.windows.iter().all(|window| window.used(self.away()) < window.limit())
+    }
+
+    /// Whether there are as many tokens as are away: so it is unless there were more.
+    pub(super) fn are_enough(&self) -> bool {
+        self.windows.iter().all(|window| window.used(self.away()) <= window.limit())
     }
 
     /// Takes a token, which must be at home.

@@ -32,8 +32,10 @@ pub(super) enum Next {
         /// After how long.
         pause: Duration,
     },
-    /// It was one too many: another one in its turn.
+    /// It was one too many, or could not leave any more: another one in its turn.
     InTurn {
+        /// Why, for the metric.
+        reason: &'static str,
         /// After how long, which counts as waiting.
         pause: Duration,
     },
@@ -163,7 +165,7 @@ impl<'a> Repeats<'a> {
             return Next::Done;
         }
         self.throttled += 1;
-        Next::InTurn { pause }
+        Next::InTurn { reason: "throttled", pause }
     }
 
     /// Once for each call; after that, `then`. The doubt is raised before the UserSig is dropped: nobody shall take the new
@@ -226,6 +228,8 @@ impl<'a> Repeats<'a> {
                     Cause::Unreachable(_) => self.retry("unreachable", needs),
                     Cause::Broken(_) => self.retry("broken", needs),
                     Cause::Timeout => self.retry("timeout", needs),
+                    // It was not even begun: no retry in the sense of the settings.
+                    Cause::Withdrawn => Next::InTurn { reason: "turn_withdrawn", pause: Duration::ZERO },
                 };
                 (Rejection::Failed(failure), next)
             }

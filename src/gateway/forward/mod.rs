@@ -135,6 +135,9 @@ pub enum Cause {
     /// There was no answer in time.
     #[error("no answer in time")]
     Timeout,
+    /// Its turn was withdrawn while the connection was made.
+    #[error("the ceiling was lowered before the call could leave, and another turn did not come in time")]
+    Withdrawn,
 }
 
 /// How one try at one endpoint ended: for counting.
@@ -245,6 +248,11 @@ impl Departing<'_> {
                 };
             let request = request(self.call, self.usersig, endpoint)
                 .map_err(|error| self.failure(error.into(), endpoint))?;
+            // Making the connection may have taken long. From here on nothing holds the call back.
+            if !self.leaving.permit.borrow_mut().confirm() {
+                connection.keep();
+                return Err(Failure { cause: Cause::Withdrawn, may_have_arrived: false, endpoint: None });
+            }
             let reused = connection.is_reused();
             match exchange(connection, request, &self.leaving, self.deadline).await {
                 Ok(response) => {

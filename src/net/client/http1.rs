@@ -68,6 +68,11 @@ impl Lease {
         }))
     }
 
+    /// It served nobody and goes back.
+    pub(super) fn keep(self: Box<Self>) {
+        self.home.clone().take_in_http1(self);
+    }
+
     /// Whether it is idle and the other side has not closed it, as the kernel knows at this moment.
     pub(super) fn stands(&mut self) -> bool {
         let mut nobody = Context::from_waker(Waker::noop());

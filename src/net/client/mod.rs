@@ -187,6 +187,14 @@ impl Connection {
         self.reused
     }
 
+    /// It is not needed after all, and lies idle until it is.
+    pub fn keep(self) {
+        // One over HTTP/2 is there for others already.
+        if let Kind::Http1(lease) = self.kind {
+            lease.keep();
+        }
+    }
+
     /// Sends a request and waits for the response's head.
     ///
     /// Dropping the future closes an HTTP/1.1 connection and resets an HTTP/2 stream; the departure has then been

@@ -199,6 +199,24 @@ async fn a_connection_is_not_kept_when_the_other_side_says_close() {
 }
 
 #[tokio::test]
+async fn a_connection_that_is_not_needed_after_all_is_kept() {
+    let peer = Peer::plain(|door| {
+        let mut conversation = door.accept();
+        conversation.request();
+        conversation.answer("", "one");
+        assert!(conversation.is_over());
+    });
+    on_worker(async {
+        let client = Client::new();
+        connection(&client, &peer).await.keep();
+        assert_eq!(client.idle(), 1);
+        assert_eq!(call(&client, &peer).await, (REUSED, "one".into()));
+    })
+    .await;
+    peer.done();
+}
+
+#[tokio::test]
 async fn an_answer_that_is_not_read_to_its_end_closes_its_connection() {
     let peer = Peer::plain(|door| {
         let mut conversation = door.accept();

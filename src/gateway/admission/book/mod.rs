@@ -12,6 +12,7 @@
 mod state;
 mod turns;
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -33,6 +34,8 @@ use state::State;
 #[derive(Debug)]
 pub(super) struct Book {
     state: Mutex<State>,
+    /// How often ceilings were lowered or began.
+    changes: Arc<AtomicU64>,
     /// A call waits that may go before the task looks again.
     sooner: Notify,
     /// Where the task runs that hands turns out: a runtime that outlives every call.
@@ -75,7 +78,9 @@ pub(super) struct Waiting {
 
 impl Book {
     pub(super) fn new(app: AppName, runtime: Handle, started: Instant) -> Self {
-        Self { state: Mutex::new(State::new(app, started)), sooner: Notify::new(), runtime }
+        let changes = Arc::<AtomicU64>::default();
+        let state = Mutex::new(State::new(app, started, Arc::clone(&changes)));
+        Self { state, changes, sooner: Notify::new(), runtime }
     }
 
     /// Takes the tokens for a call, or a place in the queue if a turn before its deadline is possible. `settings` is
@@ -187,7 +192,26 @@ impl Book {
             }
             (Throttle::Api | Throttle::Pause, None) | (Throttle::Second, _) => None,
         };
+        if cut.is_some() {
+            state.changed();
+        }
         (cut, has_own || state.app.is_some())
+    }
+
+    /// Whether a call that had its turn may still leave. If not, its tokens are given back.
+    pub(super) fn confirm(self: &Arc<Self>, taken: &Taken) -> bool {
+        // So it is nearly always, and needs no lock.
+        if self.changes.load(Ordering::Acquire) == taken.changes {
+            return true;
+        }
+        let mut state = self.lock();
+        let now = Instant::now();
+        if state.confirms(taken, now) {
+            return true;
+        }
+        // In the same moment, so that of several that are too many together only as many stay behind as must.
+        self.take_back(state, taken, now);
+        false
     }
 
     /// The last byte of a call was handed to the kernel.
@@ -212,14 +236,16 @@ impl Book {
 
     /// The tokens of a call come back that wrote nothing, and go to those who wait.
     pub(super) fn give_back(self: &Arc<Self>, taken: &Taken) {
-        let mut state = self.lock();
-        let now = Instant::now();
+        self.take_back(self.lock(), taken, Instant::now());
+    }
+
+    fn take_back(self: &Arc<Self>, mut state: MutexGuard<'_, State>, taken: &Taken, now: Instant) {
         state.each_taken(taken, |bucket, _| bucket.give_back());
         if state.waiting.is_empty() {
             return;
         }
-        match (taken.api, &taken.source) {
-            (Some((api, _)), None) => state.look_at(api, now),
+        match (taken.of_api, taken.of_source) {
+            (Some(_), None) => state.look_at(taken.api, now),
             _ => state.look_at_all(now),
         }
         let unclaimed = self.hand_out(&mut state, now);

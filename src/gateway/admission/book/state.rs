@@ -3,6 +3,7 @@
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::num::NonZeroU32;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -41,6 +42,8 @@ pub(super) struct State {
     pub(super) sleeps_until: Option<Instant>,
     /// How many buckets were made.
     made: u64,
+    /// How often ceilings were lowered or began: a turn from before is to be confirmed.
+    changes: Arc<AtomicU64>,
     /// How many of those who waited have had their turn.
     pub(super) turns: u64,
     recent: Recent,
@@ -94,7 +97,7 @@ pub(super) struct AppCeiling {
 pub(super) struct Waits;
 
 impl State {
-    pub(super) fn new(name: AppName, started: Instant) -> Self {
+    pub(super) fn new(name: AppName, started: Instant, changes: Arc<AtomicU64>) -> Self {
         Self {
             name,
             started,
@@ -106,6 +109,7 @@ impl State {
             app_binds: false,
             sleeps_until: None,
             made: 0,
+            changes,
             turns: 0,
             recent: Recent { slices: VecDeque::new() },
         }
@@ -155,6 +159,7 @@ impl State {
                 self.sources.insert(source.clone(), SourceCeiling { bucket, per_second: due, binds: false });
             }
         }
+        self.changed();
         let others_wait = self.waiting.child(source).is_some();
         if others_wait {
             self.look_at_all(now);
@@ -167,7 +172,13 @@ impl State {
         Bucket::new(rules, self.made, self.started, now)
     }
 
+    /// Ceilings were lowered or began.
+    pub(super) fn changed(&self) {
+        self.changes.fetch_add(1, Ordering::Release);
+    }
+
     pub(super) fn apply(&mut self, settings: &Settings, now: Instant) {
+        self.changed();
         let mut opened = Vec::new();
         for (key, page) in &mut self.apis {
             match (settings.api_rules(&page.api), &mut page.bucket) {
@@ -268,27 +279,33 @@ impl State {
 
     /// Takes every token that a call needs; all are at home.
     pub(super) fn take(&mut self, api: ApiKey, source: &Source, now: Instant) -> Taken {
-        let mut taken = Taken { granted: now, api: None, app: None, source: None };
-        if let Some(bucket) = self.page_mut(api).and_then(|page| page.bucket.as_mut()) {
+        let take = |bucket: &mut Bucket| {
             bucket.take(now);
-            taken.api = Some((api, bucket.number()));
-        }
-        if let Some(app) = &mut self.app {
-            app.bucket.take(now);
-            taken.app = Some(app.bucket.number());
-        }
-        if let Some(ceiling) = of_source_mut(&mut self.sources, source) {
-            ceiling.bucket.take(now);
-            taken.source = Some((source.clone(), ceiling.bucket.number()));
-        }
+            bucket.number()
+        };
+        let of_api = self.page_mut(api).and_then(|page| page.bucket.as_mut()).map(take);
+        let of_app = self.app.as_mut().map(|app| take(&mut app.bucket));
+        let of_source = of_source_mut(&mut self.sources, source).map(|ceiling| take(&mut ceiling.bucket));
         self.recent.count(now);
-        taken
+        let changes = self.changes.load(Ordering::Acquire);
+        Taken { granted: now, changes, api, source: source.clone(), of_api, of_app, of_source }
+    }
+
+    /// Whether a call that had its turn and did not leave yet may do so: it has a token of each ceiling in force, and no
+    /// more of any are away than there are by now.
+    pub(super) fn confirms(&mut self, taken: &Taken, now: Instant) -> bool {
+        let confirms = |bucket: &mut Bucket, number| number == Some(bucket.number()) && bucket.confirms(now);
+        let of_api = self.page_mut(taken.api).and_then(|page| page.bucket.as_mut());
+        of_api.is_none_or(|bucket| confirms(bucket, taken.of_api))
+            && self.app.as_mut().is_none_or(|app| confirms(&mut app.bucket, taken.of_app))
+            && of_source_mut(&mut self.sources, &taken.source)
+                .is_none_or(|ceiling| confirms(&mut ceiling.bucket, taken.of_source))
     }
 
     /// The bucket of which a call took its API's token, if it is still in use.
     pub(super) fn taken_of_api(&mut self, taken: &Taken) -> Option<&mut Bucket> {
-        let (api, number) = taken.api?;
-        self.page_mut(api)?.bucket.as_mut().filter(|bucket| bucket.number() == number)
+        let bucket = self.page_mut(taken.api)?.bucket.as_mut()?;
+        (taken.of_api == Some(bucket.number())).then_some(bucket)
     }
 
     /// Does something to each bucket of which a token was taken and that is still in use.
@@ -296,12 +313,12 @@ impl State {
         if let Some(bucket) = self.taken_of_api(taken) {
             change(bucket, |in_transit| &mut in_transit.api);
         }
-        if let Some(app) = self.app.as_mut().filter(|app| taken.app == Some(app.bucket.number())) {
+        if let Some(app) = self.app.as_mut().filter(|app| taken.of_app == Some(app.bucket.number())) {
             change(&mut app.bucket, |in_transit| &mut in_transit.app);
         }
-        if let Some((source, number)) = &taken.source
-            && let Some(ceiling) = self.sources.get_mut(source)
-            && ceiling.bucket.number() == *number
+        if taken.of_source.is_some()
+            && let Some(ceiling) = self.sources.get_mut(&taken.source)
+            && taken.of_source == Some(ceiling.bucket.number())
         {
             change(&mut ceiling.bucket, |in_transit| &mut in_transit.source);
         }

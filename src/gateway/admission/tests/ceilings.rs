@@ -90,6 +90,49 @@ async fn a_token_that_is_out_when_a_ceiling_goes_and_comes_back_is_none_of_the_n
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_turn_is_withdrawn_while_more_are_away_than_there_are_by_now() {
+    let gate = gate(3, |_| ()).await;
+    let lower = |limit| {
+        let mut settings = (**gate.admission.settings.load()).clone();
+        settings.api.insert(API.parse().unwrap(), ApiCeiling::per_second(NonZeroU32::new(limit).unwrap()));
+        gate.admission.apply(settings);
+    };
+    let (mut first, mut second) =
+        (gate.admit(A, API, LONG).await.unwrap(), gate.admit(A, API, LONG).await.unwrap());
+    let elsewhere = &mut gate.admit(A, OTHER_API, LONG).await.unwrap();
+    assert!(first.confirm());
+    lower(2);
+    assert!(first.confirm() && elsewhere.confirm());
+    lower(1);
+    // One of the two has to stay behind, and its token is home at once.
+    assert_eq!((first.confirm(), gate.reading(API).used), (false, 1));
+    assert!(second.confirm() && elsewhere.confirm());
+    second.sent();
+    first.sent();
+    assert_eq!(gate.reading(API).used, 1);
+    tokio::time::advance(ms(1000)).await;
+    assert_eq!(gate.reading(API).used, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_turn_is_withdrawn_where_a_ceiling_began_meanwhile_or_tencent_cut_it() {
+    let gate = gate(10, |settings| {
+        settings.api.insert(API.parse().unwrap(), ApiCeiling::Off);
+    })
+    .await;
+    let mut free = gate.admit(A, API, LONG).await.unwrap();
+    let mut settings = (**gate.admission.settings.load()).clone();
+    settings.api.insert(API.parse().unwrap(), ApiCeiling::Periods(vec![a_second(2)]));
+    gate.admission.apply(settings);
+    assert!(!free.confirm());
+    let mut again = gate.admit(A, API, Duration::ZERO).await.unwrap();
+    assert!(again.confirm());
+    gate.send(A, API).await;
+    assert!(gate.admission.throttled(&gate.grant(A, API), Throttle::Api));
+    assert_eq!((again.confirm(), gate.reading(API).used), (false, 1));
+}
+
+#[tokio::test(start_paused = true)]
 async fn too_many_for_the_app_is_a_share_of_what_it_sent_under_whatever_ceilings() {
     let gate = gate(100, |settings| {
         settings.api.insert(API.parse().unwrap(), ApiCeiling::Off);
