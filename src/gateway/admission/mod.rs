@@ -124,9 +124,9 @@ pub struct Reading {
     pub used: u32,
     /// How many calls wait.
     pub waiting: usize,
-    /// How many calls were not answered within `transit_max`, so that their arrival is not proven.
+    /// How many calls since the start were not answered within `transit_max`, so that their arrival is not proven.
     pub unproven: u64,
-    /// How many calls shadow mode let pass that would have waited or been refused.
+    /// How many calls since the start shadow mode let pass that would have waited or been refused.
     pub shadowed: u64,
 }
 

@@ -1,11 +1,12 @@
 //! The state of the ceilings, read when Prometheus asks and at no other time.
 
+use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use prometheus::core::{Collector, Desc, Describer};
 use prometheus::proto::MetricFamily;
-use prometheus::{GaugeVec, IntCounterVec, IntGaugeVec};
+use prometheus::{GaugeVec, IntCounter, IntCounterVec, IntGaugeVec};
 use serde::Serialize;
 
 use super::families;
@@ -39,6 +40,18 @@ pub type ReadCeilings = Box<dyn Fn() -> Vec<CeilingReading> + Send + Sync>;
 pub(super) struct Ceilings {
     descs: Arc<[Desc]>,
     read: Arc<RwLock<Option<ReadCeilings>>>,
+    counted: Arc<Mutex<Counted>>,
+}
+
+/// What was counted of each ceiling when it was last read, by app and API, if it was more than nothing: a counter stays
+/// when its ceiling is idle and forgotten. Beyond [`MOST_COUNTED`], it goes with its ceiling and comes back with it.
+#[derive(Default)]
+struct Counted(HashMap<(String, String), Counts>);
+
+#[derive(Clone, Copy)]
+struct Counts {
+    unproven: u64,
+    shadowed: u64,
 }
 
 // === impl Ceilings ===
@@ -58,7 +71,7 @@ impl Ceilings {
                 .describe()
                 .expect("names and labels are well-formed constants")
         });
-        Self { descs: Arc::new(labelled), read: Arc::default() }
+        Self { descs: Arc::new(labelled), read: Arc::default(), counted: Arc::default() }
     }
 
     /// From now on, `read` is asked. It takes the place of any earlier one.
@@ -78,7 +91,7 @@ impl Collector for Ceilings {
     }
 
     fn collect(&self) -> Vec<MetricFamily> {
-        // Made anew each time, so that a ceiling which is gone leaves no series behind.
+        // Made anew each time, so that a ceiling which is gone leaves no gauge behind.
         let proof = "names and labels are well-formed constants";
         let labels = families::CEILING_LABELS;
         let limit = GaugeVec::new(families::ceiling_limit(), labels).expect(proof);
@@ -86,6 +99,7 @@ impl Collector for Ceilings {
         let waiting = IntGaugeVec::new(families::ceiling_waiting(), labels).expect(proof);
         let unproven = IntCounterVec::new(families::ceiling_unproven(), labels).expect(proof);
         let shadow = IntCounterVec::new(families::ceiling_shadow(), labels).expect(proof);
+        let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
         for reading in self.readings() {
             let values = [&reading.app, &reading.api];
             limit.with_label_values(&values).set(reading.limit);
@@ -93,6 +107,12 @@ impl Collector for Ceilings {
             waiting.with_label_values(&values).set(gauge(reading.waiting));
             unproven.with_label_values(&values).inc_by(reading.unproven);
             shadow.with_label_values(&values).inc_by(reading.shadowed);
+            counted.read(&reading);
+        }
+        for ((app, api), counts) in &counted.0 {
+            let values = [app, api];
+            raise(&unproven.with_label_values(&values), counts.unproven);
+            raise(&shadow.with_label_values(&values), counts.shadowed);
         }
         [limit.collect(), used.collect(), waiting.collect(), unproven.collect(), shadow.collect()].concat()
     }
@@ -103,6 +123,32 @@ impl fmt::Debug for Ceilings {
         f.debug_struct("Ceilings").finish_non_exhaustive()
     }
 }
+
+// === impl Counted ===
+
+impl Counted {
+    fn read(&mut self, reading: &CeilingReading) {
+        let CeilingReading { app, api, unproven, shadowed, .. } = reading;
+        if *unproven == 0 && *shadowed == 0 {
+            return;
+        }
+        let key = (app.clone(), api.clone());
+        if self.0.len() < MOST_COUNTED || self.0.contains_key(&key) {
+            let counts = self.0.entry(key).or_insert(Counts { unproven: 0, shadowed: 0 });
+            // Two ceilings can have had the same name one after the other; what was shown of the first one stays.
+            counts.unproven = counts.unproven.max(*unproven);
+            counts.shadowed = counts.shadowed.max(*shadowed);
+        }
+    }
+}
+
+/// Sees to it that a counter shows no less.
+fn raise(counter: &IntCounter, least: u64) {
+    counter.inc_by(least.saturating_sub(counter.get()));
+}
+
+/// Ceilings whose counters stay when they are forgotten: more than are ever in use but where calls are made up.
+const MOST_COUNTED: usize = 20_000;
 
 fn gauge(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)

@@ -170,6 +170,34 @@ fn ceilings_are_read_anew_each_time() {
 }
 
 #[test]
+fn counters_of_a_ceiling_stay_when_it_is_forgotten_and_never_go_back() {
+    let metrics = Metrics::new("1");
+    let reading = |api: &str, unproven, shadowed| CeilingReading {
+        app: "live".into(),
+        api: api.into(),
+        limit: 1.0,
+        used: 0,
+        waiting: 0,
+        unproven,
+        shadowed,
+    };
+    let shown = |readings: Vec<CeilingReading>| {
+        metrics.register_ceilings(Box::new(move || readings.clone()));
+        let text = metrics.encode();
+        let of = |family: &str| {
+            value(&text, &format!(r#"usersig_gateway_ceiling_{family}{{api="a/b",app="live"}}"#))
+        };
+        (of("unproven_total"), of("shadow_total"), of("limit"))
+    };
+    assert_eq!(shown(vec![reading("a/b", 0, 0)]), (Some(0.0), Some(0.0), Some(1.0)));
+    assert_eq!(shown(vec![reading("a/c", 0, 0)]), (None, None, None));
+    assert_eq!(shown(vec![reading("a/b", 7, 0)]), (Some(7.0), Some(0.0), Some(1.0)));
+    assert_eq!(shown(Vec::new()), (Some(7.0), Some(0.0), None));
+    assert_eq!(shown(vec![reading("a/b", 8, 2)]), (Some(8.0), Some(2.0), Some(1.0)));
+    assert_eq!(shown(vec![reading("a/b", 3, 2)]), (Some(8.0), Some(2.0), Some(1.0)));
+}
+
+#[test]
 fn the_same_names_share_a_bundle() {
     let metrics = Metrics::new("1");
     assert!(Arc::ptr_eq(&metrics.api("live", API), &metrics.api("live", API)));

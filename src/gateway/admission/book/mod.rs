@@ -9,6 +9,7 @@
 //! caller's APIs; a call whose API is not ready never holds up another. Where a source's own ceiling is what its calls
 //! wait for, so do its callers and their APIs.
 
+mod readings;
 mod state;
 mod turns;
 
@@ -21,10 +22,9 @@ use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
 use super::adapt::Cut;
-use super::bucket::Bucket;
 use super::permit::{Permit, Remaining, Taken, TakenInTransit};
 use super::queue::{Displaced, Line, Place};
-use super::{Reading, Reason, Settings, Throttle};
+use super::{Reason, Settings, Throttle};
 use crate::gateway::target::{Api, ApiKey};
 use crate::model::app::AppName;
 use crate::model::ceiling::Ceiling;
@@ -154,9 +154,7 @@ impl Book {
             let taken = state.take(ask.api.key, &ask.line.source, now);
             return Permit::new(Arc::clone(self), taken);
         }
-        if let Some(page) = state.apis.get_mut(&ask.api.key) {
-            page.shadowed += 1;
-        }
+        state.shadowed(ask.api.key);
         Permit::without_ceiling()
     }
 
@@ -267,50 +265,11 @@ impl Book {
         standing.unwrap_or_default()
     }
 
-    /// How every ceiling stands.
-    pub(super) fn readings(&self) -> Vec<Reading> {
-        let mut state = self.lock();
-        let now = Instant::now();
-        let State { name, apis, app, waiting, .. } = &mut *state;
-        let reading = |api: &Arc<str>, bucket: &mut Bucket, waiting, shadowed| {
-            let (ceiling, used) = bucket.first(now);
-            let unproven = bucket.unproven();
-            Reading {
-                app: name.clone(),
-                api: Arc::clone(api),
-                per_second: ceiling.rate(),
-                limit: ceiling.limit.get(),
-                used,
-                waiting,
-                unproven,
-                shadowed,
-            }
-        };
-        let of_apis = apis.values_mut().filter_map(|page| {
-            let bucket = page.bucket.as_mut()?;
-            Some(reading(&page.api.label, bucket, page.queue.len(), page.shadowed))
-        });
-        let mut readings: Vec<_> = of_apis.collect();
-        if let Some(app) = app {
-            readings.push(reading(&WHOLE_APP.into(), &mut app.bucket, waiting.len(), 0));
-        }
-        readings
-    }
-
     /// Forgets what has been idle for long. Says whether nothing is left.
     pub(super) fn forget_idle(&self) -> bool {
         let mut state = self.lock();
         let now = Instant::now();
-        state.apis.retain(|_, page| {
-            let idle = page.bucket.as_mut().is_none_or(|bucket| bucket.is_forgettable(now));
-            !(idle && page.queue.is_empty())
-        });
-        state.sources.retain(|_, ceiling| !ceiling.bucket.is_forgettable(now));
-        state.dissolve(now);
-        if state.app.as_mut().is_some_and(|app| app.bucket.is_forgettable(now)) {
-            state.app = None;
-        }
-        state.apis.is_empty() && state.sources.is_empty() && state.app.is_none()
+        state.forget_idle(now)
     }
 
     /// Gives turns to those who wait, as far as there are any. Returns permits that nobody took, to be dropped once the

@@ -47,6 +47,25 @@ pub(super) struct State {
     /// How many of those who waited have had their turn.
     pub(super) turns: u64,
     recent: Recent,
+    /// What was counted of each ceiling since the start, but for what its bucket counts itself. It outlives both the bucket
+    /// and the page, since a counter must not go back; there are no more of them than APIs.
+    pub(super) counted: HashMap<Whose, Counted>,
+}
+
+/// Whose ceiling.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) enum Whose {
+    Api(ApiKey),
+    App,
+}
+
+/// What was counted of one ceiling.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Counted {
+    /// Calls that were not answered within `transit_max`.
+    pub(super) unproven: u64,
+    /// Calls that shadow mode let pass.
+    pub(super) shadowed: u64,
 }
 
 /// How many calls of an app got a turn in the last second, under whatever ceilings or none.
@@ -81,8 +100,6 @@ pub(super) struct Page {
     pub(super) look: Option<Instant>,
     /// The number of its latest turn among those of the whole app; 0: none yet.
     pub(super) latest_turn: u64,
-    /// Calls that shadow mode let pass.
-    pub(super) shadowed: u64,
 }
 
 #[derive(Debug)]
@@ -112,6 +129,7 @@ impl State {
             changes,
             turns: 0,
             recent: Recent { slices: VecDeque::new() },
+            counted: HashMap::new(),
         }
     }
 
@@ -129,7 +147,6 @@ impl State {
                 queue: Queue::default(),
                 look: None,
                 latest_turn: 0,
-                shadowed: 0,
             };
             self.apis.insert(ask.api.key, page);
         }
@@ -184,7 +201,11 @@ impl State {
             match (settings.api_rules(&page.api), &mut page.bucket) {
                 (Some(rules), Some(bucket)) => bucket.set_rules(&rules),
                 (Some(rules), None) => opened.push((*key, rules)),
-                (None, bucket) => *bucket = None,
+                (None, bucket) => {
+                    if let Some(bucket) = bucket.take() {
+                        keep_counts(&mut self.counted, Whose::Api(*key), &bucket);
+                    }
+                }
             }
         }
         for (key, rules) in opened {
@@ -200,7 +221,7 @@ impl State {
             }
             (Some(rules), None) => self.open_app(rules, false, now),
             (None, Some(app)) if app.passing => {}
-            (None, app) => *app = None,
+            (None, _) => self.close_app(),
         }
         for ceiling in self.sources.values_mut() {
             if let Some(per_second) = ceiling.per_second {
@@ -215,6 +236,12 @@ impl State {
         let mut bucket = self.bucket(rules, now);
         bucket.reckon(self.recent.within_a_second(now), now);
         self.app = Some(AppCeiling { bucket, passing });
+    }
+
+    fn close_app(&mut self) {
+        if let Some(app) = self.app.take() {
+            keep_counts(&mut self.counted, Whose::App, &app.bucket);
+        }
     }
 
     pub(super) fn cut_app(&mut self, settings: &Settings, now: Instant) -> Option<Cut> {
@@ -236,9 +263,35 @@ impl State {
         if let Some(app) = self.app.as_mut().filter(|app| app.passing) {
             app.bucket.settle(waiting, now);
             if app.bucket.is_whole() {
-                self.app = None;
+                self.close_app();
             }
         }
+    }
+
+    /// Forgets what has been idle for long. Says whether nothing is left.
+    pub(super) fn forget_idle(&mut self, now: Instant) -> bool {
+        let Self { apis, counted, .. } = self;
+        apis.retain(|&key, page| {
+            let kept = !page.queue.is_empty()
+                || page.bucket.as_mut().is_some_and(|bucket| !bucket.is_forgettable(now));
+            if !kept && let Some(bucket) = &page.bucket {
+                keep_counts(counted, Whose::Api(key), bucket);
+            }
+            kept
+        });
+        self.sources.retain(|_, ceiling| !ceiling.bucket.is_forgettable(now));
+        self.dissolve(now);
+        if self.app.as_mut().is_some_and(|app| app.bucket.is_forgettable(now)) {
+            self.close_app();
+        }
+        self.apis.is_empty() && self.sources.is_empty() && self.app.is_none() && self.counted.is_empty()
+    }
+
+    /// A call passed in shadow mode that would have waited: for its API's ceiling, or the app's where its API has none.
+    pub(super) fn shadowed(&mut self, api: ApiKey) {
+        let has_own = self.page(api).is_some_and(|page| page.bucket.is_some());
+        let whose = if has_own { Whose::Api(api) } else { Whose::App };
+        self.counted.entry(whose).or_default().shadowed += 1;
     }
 
     /// Brings up to `now` every bucket that a call needs.
@@ -366,6 +419,13 @@ impl Page {
             bucket.settle(true, now);
             bucket.is_ready(now)
         })
+    }
+}
+
+/// The bucket is about to go.
+fn keep_counts(counted: &mut HashMap<Whose, Counted>, whose: Whose, bucket: &Bucket) {
+    if bucket.unproven() > 0 {
+        counted.entry(whose).or_default().unproven += bucket.unproven();
     }
 }
 

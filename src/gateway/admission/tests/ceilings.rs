@@ -2,7 +2,7 @@
 
 use std::num::NonZeroU32;
 
-use super::super::{ApiCeiling, Settings, Throttle};
+use super::super::{ApiCeiling, Mode, Settings, Throttle};
 use super::gate::{A, API, From, LONG, OTHER_API, gate};
 use super::waiting::refused;
 use super::*;
@@ -130,6 +130,54 @@ async fn a_turn_is_withdrawn_where_a_ceiling_began_meanwhile_or_tencent_cut_it()
     gate.send(A, API).await;
     assert!(gate.admission.throttled(&gate.grant(A, API), Throttle::Api));
     assert_eq!((again.confirm(), gate.reading(API).used), (false, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_counted_outlives_the_ceiling_it_was_counted_of() {
+    let gate = gate(2, |settings| {
+        settings.guarantee = Guarantee::Arrival;
+        settings.mode = Mode::Shadow;
+        settings.app_per_second = NonZeroU32::new(5);
+        settings.api.insert(API.parse().unwrap(), ApiCeiling::Off);
+    })
+    .await;
+    let counts = |api| {
+        let reading = gate.reading(api);
+        (reading.unproven, reading.shadowed)
+    };
+    let with = |change: fn(&mut Settings)| {
+        let mut settings = (**gate.admission.settings.load()).clone();
+        change(&mut settings);
+        gate.admission.apply(settings);
+    };
+    // No call is ever answered.
+    for _ in 0..3 {
+        gate.send(A, OTHER_API).await;
+    }
+    for _ in 0..5 {
+        gate.send(A, API).await;
+    }
+    tokio::time::advance(ms(300)).await;
+    assert_eq!((counts(OTHER_API), counts("*")), ((2, 1), (5, 2)));
+    // Forgotten, and in use again.
+    tokio::time::advance(LONG * 2).await;
+    gate.admission.forget_idle();
+    assert!(gate.admission.readings().is_empty());
+    for _ in 0..3 {
+        gate.send(A, OTHER_API).await;
+    }
+    tokio::time::advance(ms(300)).await;
+    assert_eq!((counts(OTHER_API), counts("*")), ((4, 2), (7, 2)));
+    // Switched off by a reload, and on again.
+    with(|settings| {
+        settings.app_per_second = None;
+        settings.api.insert(OTHER_API.parse().unwrap(), ApiCeiling::Off);
+    });
+    with(|settings| {
+        settings.app_per_second = NonZeroU32::new(5);
+        settings.api.insert(OTHER_API.parse().unwrap(), ApiCeiling::Periods(vec![a_second(2)]));
+    });
+    assert_eq!((counts(OTHER_API), counts("*")), ((4, 2), (7, 2)));
 }
 
 #[tokio::test(start_paused = true)]
