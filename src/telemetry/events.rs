@@ -4,9 +4,11 @@
 //! there.
 
 use std::fmt::Display;
+use std::time::Duration;
 
 use super::metrics::{Listener, Metrics};
 use crate::model::app::AppName;
+use crate::model::duration;
 use crate::model::endpoint::Endpoint;
 use crate::model::error_code::ErrorCode;
 
@@ -72,6 +74,8 @@ pub struct CeilingNearlyUsed<'a> {
     pub app: &'a AppName,
     /// Which API's, by its label; `*` for the ceiling over all of them.
     pub api: &'a str,
+    /// Of which of its periods.
+    pub period: Duration,
     /// How many calls a period has room for.
     pub limit: u32,
     /// How many of them are in use.
@@ -83,8 +87,9 @@ pub struct CeilingNearlyUsed<'a> {
 impl CeilingNearlyUsed<'_> {
     /// Logs it.
     pub fn emit(&self) {
-        let Self { app, api, limit, used, waiting } = self;
-        tracing::warn!(%app, api, limit, used, waiting, "a ceiling is nearly used up");
+        let Self { app, api, limit, used, waiting, .. } = self;
+        let period = duration::format(self.period);
+        tracing::warn!(%app, api, period, limit, used, waiting, "a ceiling is nearly used up");
     }
 }
 

@@ -47,8 +47,9 @@ pub use settings::{ApiCeiling, ColdStart, Guarantee, Mode, Settings};
 
 use super::policy::Grant;
 use crate::model::app::{AppName, SdkAppId};
+use crate::model::ceiling::Ceiling;
 use crate::telemetry::events::{CeilingCut, CeilingNearlyUsed};
-use book::{Ask, Asked, Book};
+use book::{Ask, Asked, Book, NearlyUsed};
 use queue::{Line, Place};
 
 /// Every ceiling in use, shared by all workers.
@@ -232,16 +233,18 @@ impl Admission {
 
     /// Warns of ceilings that are nearly used up, and forgets those that were idle for long. For ever.
     pub async fn keep_house(&self) {
-        let mut warned: HashMap<(AppName, Arc<str>), Instant> = HashMap::new();
+        // Until when a ceiling's period is not warned of again.
+        let mut warned: HashMap<(AppName, Arc<str>, usize), Instant> = HashMap::new();
         loop {
             tokio::time::sleep(LOOK_EVERY).await;
             let now = Instant::now();
-            warned.retain(|_, at| now - *at < WARN_EVERY);
-            for reading in self.readings().into_iter().filter(Reading::is_nearly_used) {
-                let Reading { app, api, limit, used, waiting, .. } = reading;
-                warned.entry((app, api)).or_insert_with_key(|(app, api)| {
-                    CeilingNearlyUsed { app, api, limit, used, waiting }.emit();
-                    now
+            warned.retain(|_, until| now < *until);
+            for nearly_used in self.books().iter().flat_map(|book| book.nearly_used()) {
+                let NearlyUsed { app, api, nth, ceiling: Ceiling { limit, period }, used, waiting } =
+                    nearly_used;
+                warned.entry((app, api, nth)).or_insert_with_key(|(app, api, _)| {
+                    CeilingNearlyUsed { app, api, period, limit: limit.get(), used, waiting }.emit();
+                    now + WARN_EVERY.max(period)
                 });
             }
             self.forget_idle();
@@ -288,19 +291,9 @@ impl Arrival {
     }
 }
 
-impl Reading {
-    /// Whether four fifths of it are in use, as in Tencent's own alarm (`Alert.RequestOverLimit`). Of a few tokens each
-    /// is more than that, so there it says nothing unless calls wait.
-    fn is_nearly_used(&self) -> bool {
-        let used = u64::from(self.used) * 5 >= u64::from(self.limit) * 4;
-        used && (self.limit >= FEW || self.waiting > 0)
-    }
-}
-
 /// How long a call waits after [`Throttle::Second`].
 pub const SECOND_PAUSE: Duration = Duration::from_secs(1);
 /// How often ceilings are looked at: a count of the last second changes that fast.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// How often the same ceiling is warned of.
+/// How often the same ceiling is warned of, or else once a period: what is used of a day's calls stays so for hours.
 const WARN_EVERY: Duration = Duration::from_secs(60);
-const FEW: u32 = 5;

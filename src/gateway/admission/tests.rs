@@ -8,6 +8,7 @@ mod gate;
 mod levels;
 mod shared;
 mod starving;
+mod told;
 mod waiting;
 
 use std::sync::Arc;

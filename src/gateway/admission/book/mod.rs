@@ -13,6 +13,8 @@ mod readings;
 mod state;
 mod turns;
 
+pub(super) use readings::NearlyUsed;
+
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;

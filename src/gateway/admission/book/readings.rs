@@ -9,6 +9,19 @@ use super::{Book, WHOLE_APP};
 use crate::gateway::admission::Reading;
 use crate::gateway::admission::bucket::Bucket;
 use crate::model::app::AppName;
+use crate::model::ceiling::Ceiling;
+
+/// One period of a ceiling of which four fifths are in use.
+#[derive(Debug)]
+pub(in crate::gateway::admission) struct NearlyUsed {
+    pub(in crate::gateway::admission) app: AppName,
+    pub(in crate::gateway::admission) api: Arc<str>,
+    /// Which one of the ceiling's periods it is. A cut makes the first one longer at times.
+    pub(in crate::gateway::admission) nth: usize,
+    pub(in crate::gateway::admission) ceiling: Ceiling,
+    pub(in crate::gateway::admission) used: u32,
+    pub(in crate::gateway::admission) waiting: usize,
+}
 
 /// One ceiling that is in use.
 struct InUse<'a> {
@@ -40,6 +53,20 @@ impl Book {
         readings
     }
 
+    /// Which ceilings are nearly used up, in whichever of their periods.
+    pub(in crate::gateway::admission) fn nearly_used(&self) -> Vec<NearlyUsed> {
+        let mut nearly_used = Vec::new();
+        self.each_in_use(|InUse { app, api, bucket, waiting, .. }, now| {
+            for (nth, (ceiling, used)) in bucket.standing(now).enumerate() {
+                if is_nearly_used(ceiling.limit.get(), used, waiting) {
+                    let (app, api) = (app.clone(), Arc::clone(&api));
+                    nearly_used.push(NearlyUsed { app, api, nth, ceiling, used, waiting });
+                }
+            }
+        });
+        nearly_used
+    }
+
     fn each_in_use(&self, mut look: impl FnMut(InUse<'_>, Instant)) {
         let mut state = self.lock();
         let now = Instant::now();
@@ -59,3 +86,11 @@ impl Book {
         }
     }
 }
+
+/// Whether four fifths of it are in use, as in Tencent's own alarm (`Alert.RequestOverLimit`). Of a few tokens each is
+/// more than that, so there it says nothing unless calls wait.
+fn is_nearly_used(limit: u32, used: u32, waiting: usize) -> bool {
+    u64::from(used) * 5 >= u64::from(limit) * 4 && (limit >= FEW || waiting > 0)
+}
+
+const FEW: u32 = 5;
