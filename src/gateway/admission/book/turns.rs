@@ -106,6 +106,12 @@ impl State {
         self.waiting.leave(&line.source, served, |callers| {
             callers.leave(&line.caller, served, |apis| apis.leave(&api, served, |_| Some(())))
         });
+        // Where nobody waits, nothing is looked at: it would be in the way of those at which calls do.
+        if let Some(page) = self.apis.get_mut(&api).filter(|page| page.queue.is_empty())
+            && let Some(look) = page.look.take()
+        {
+            self.looks.remove(&(look, api));
+        }
     }
 
     /// The next call that may go now: at which API, in which line.
@@ -189,9 +195,7 @@ impl State {
             let Self { apis, sources, .. } = &mut *self;
             let Some(page) = apis.get_mut(&api) else { continue };
             page.look = None;
-            if page.queue.is_empty() {
-                continue;
-            }
+            debug_assert!(!page.queue.is_empty(), "an API is looked at while calls wait there");
             let again = if page.is_ready(now) {
                 if let Some(line) = page.queue.next(|source| is_source_ready(sources, source, now)) {
                     self.look_at(api, now);
