@@ -1,15 +1,23 @@
-//! What happens to a call in which the gateway itself fails.
+//! What happens to a call in which the gateway itself fails, and to one whose ceiling is lowered on its way.
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::num::NonZeroU32;
+use std::sync::Mutex;
 
 use http::StatusCode;
 use http_body::Frame;
+use http_body_util::Full;
 use tokio::task::LocalSet;
 use tokio::time::Instant;
 
 use super::*;
 use crate::clock::ManualClock;
+use crate::gateway::admission::{self, ApiCeiling};
 use crate::gateway::credentials::{KeySigner, Parts};
 use crate::gateway::target::{App, Apps, Endpoints};
 use crate::model::endpoint::Endpoint;
+use crate::model::secret::SecretKey;
 
 /// Stands for a bug: nothing that a caller sends makes the gateway panic.
 struct Bug;
@@ -28,12 +36,8 @@ impl Body for Bug {
 
 #[tokio::test]
 async fn a_panic_costs_its_own_call_a_500_and_is_recorded() {
-    let gateway = gateway();
-    let request = Request::post("/v4/live_config/get_callback")
-        .header("host", "x")
-        .header("x-request-id", "mine")
-        .body(Bug)
-        .unwrap();
+    let gateway = gateway(live(Endpoint::https("localhost")));
+    let request = Request::post(PATH).header("host", "x").header("x-request-id", "mine").body(Bug).unwrap();
     let answer = LocalSet::new().run_until(gateway.handle(request, Peer::Uid(None).into())).await;
     assert_eq!(answer.status(), StatusCode::INTERNAL_SERVER_ERROR);
     assert_eq!(answer.headers()["x-request-id"], "mine");
@@ -47,19 +51,114 @@ async fn a_panic_costs_its_own_call_a_500_and_is_recorded() {
     assert!(metrics.contains(counted), "{metrics}");
 }
 
-fn gateway() -> Gateway {
+/// An egress proxy that lets nobody through until two want to, and `let_through` says so. What lies behind it answers
+/// every call, and notes when it came.
+fn upstream(
+    listener: TcpListener,
+    two_are_there: tokio::sync::oneshot::Sender<()>,
+    let_through: std::sync::mpsc::Receiver<()>,
+) -> Vec<Instant> {
+    let connections = [(); 2].map(|()| {
+        let (mut connection, _) = listener.accept().unwrap();
+        assert!(has_read(&mut connection, b"\r\n\r\n"));
+        connection
+    });
+    two_are_there.send(()).unwrap();
+    let_through.recv().unwrap();
+    let arrivals = Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        for mut connection in connections {
+            let arrivals = &arrivals;
+            scope.spawn(move || {
+                connection.write_all(b"HTTP/1.1 200 OK\r\n\r\n").unwrap();
+                while has_read(&mut connection, b"\r\n\r\n{}") {
+                    arrivals.lock().unwrap().push(Instant::now());
+                    let answer = r#"{"ActionStatus":"OK","ErrorCode":0,"ErrorInfo":""}"#;
+                    write!(connection, "HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{answer}", answer.len())
+                        .unwrap();
+                }
+            });
+        }
+    });
+    arrivals.into_inner().unwrap()
+}
+
+/// Reads up to where it ends so; not, when it ends before.
+fn has_read(connection: &mut TcpStream, end: &[u8]) -> bool {
+    let (mut read, mut byte) = (Vec::new(), [0]);
+    while !read.ends_with(end) {
+        if connection.read(&mut byte).unwrap() == 0 {
+            return false;
+        }
+        read.push(byte[0]);
+    }
+    true
+}
+
+#[tokio::test]
+async fn a_call_whose_ceiling_is_lowered_while_its_connection_is_made_waits_for_another_turn() {
+    const LONG: Duration = Duration::from_secs(60);
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut live = live("http://127.0.0.1:9".parse().unwrap());
+    let proxy = format!("http://{}", listener.local_addr().unwrap());
+    live.upstream.egress_proxy = Some(proxy.parse().unwrap());
+    live.upstream.connect_timeout = LONG;
+    live.upstream.total_timeout = LONG;
+    live.upstream.request_timeout = LONG;
+    live.ceiling.max_wait = LONG;
+    // However late a machine that stands still sees an answer, it ends the call's time on its way.
+    live.ceiling.transit_max = LONG;
+    let ceiling = |limit| {
+        let ceiling = ApiCeiling::per_second(NonZeroU32::new(limit).unwrap());
+        [("live_config/get_callback".parse().unwrap(), ceiling)].into()
+    };
+    live.ceiling.api = ceiling(2);
+    let lowered = admission::Settings { api: ceiling(1), ..live.ceiling.clone() };
+    let (two_are_there, two) = tokio::sync::oneshot::channel();
+    let (let_through, go) = std::sync::mpsc::channel();
+    let upstream = std::thread::spawn(move || upstream(listener, two_are_there, go));
+
+    let gateway = gateway(live);
+    let call = || {
+        let request = Request::post(PATH).header("host", "x").body(Full::new(Bytes::from("{}"))).unwrap();
+        gateway.handle(request, Peer::Uid(None).into())
+    };
+    let lower = async {
+        two.await.unwrap();
+        gateway.shared.admission.apply(lowered);
+        let_through.send(()).unwrap();
+    };
+    let (first, second, ()) = LocalSet::new().run_until(async { tokio::join!(call(), call(), lower) }).await;
+    assert_eq!((first.status(), second.status()), (StatusCode::OK, StatusCode::OK));
+    let metrics = gateway.shared.metrics.encode();
+    let withdrawn = r#"retries_total{api="live_config/get_callback",app="live",reason="turn_withdrawn"} 1"#;
+    assert!(metrics.contains(withdrawn), "{metrics}");
+    drop((gateway, first, second));
+    let arrivals = upstream.join().unwrap();
+    assert_eq!(arrivals.len(), 2);
+    let apart = arrivals[0].max(arrivals[1]) - arrivals[0].min(arrivals[1]);
+    assert!(apart >= Duration::from_secs(1), "{apart:?}");
+}
+
+const PATH: &str = "/v4/live_config/get_callback";
+
+/// One app, which calls this endpoint.
+fn live(endpoint: Endpoint) -> Settings {
     let app = App {
         name: "live".parse().unwrap(),
         sdkappid: "1400000001".parse().unwrap(),
         identifier: "administrator".parse().unwrap(),
-        keys: Vec::new(),
+        keys: vec![SecretKey::new(&"MOCK".repeat(16)).unwrap()],
         region: None,
-        endpoints: Endpoints::private(vec![Endpoint::https("localhost")]),
+        endpoints: Endpoints::private(vec![endpoint]),
         extra_roots: Vec::new(),
     };
     let mut apps = Apps::default();
     apps.add(app, true).unwrap();
-    let live = Settings::of(apps);
+    Settings::of(apps)
+}
+
+fn gateway(live: Settings) -> Gateway {
     let clock = Arc::new(ManualClock::at_unix(1_700_000_000));
     let parts = Parts {
         signer: Arc::new(KeySigner),
@@ -78,6 +177,6 @@ fn gateway() -> Gateway {
         apis: Apis::new(),
         metrics,
         limits: Limits::default(),
-        in_flight: Arc::new(InFlight::at_most(1)),
+        in_flight: Arc::new(InFlight::at_most(2)),
     }))
 }
