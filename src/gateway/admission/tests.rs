@@ -5,6 +5,7 @@ mod ceilings;
 mod even;
 mod exact;
 mod gate;
+mod idle;
 mod levels;
 mod shared;
 mod starving;

@@ -60,18 +60,21 @@ pub(super) async fn gate(per_second: u32, tune: impl FnOnce(&mut Settings)) -> G
 }
 
 fn apps(name: &str) -> Apps {
-    let app = App {
+    let mut apps = Apps::default();
+    apps.add(app(name, 1_400_000_001), true).unwrap();
+    apps
+}
+
+fn app(name: &str, sdkappid: u32) -> App {
+    App {
         name: name.parse().unwrap(),
-        sdkappid: "1400000001".parse().unwrap(),
+        sdkappid: sdkappid.to_string().parse().unwrap(),
         identifier: "administrator".parse().unwrap(),
         keys: Vec::new(),
         region: None,
         endpoints: Endpoints::private(vec![Endpoint::https("localhost")]),
         extra_roots: Vec::new(),
-    };
-    let mut apps = Apps::default();
-    apps.add(app, true).unwrap();
-    apps
+    }
 }
 
 impl Gate {
@@ -80,13 +83,25 @@ impl Gate {
         self.apps = apps(name);
     }
 
+    /// A reload brings so many more apps, `app0` and so on.
+    pub(super) fn add_apps(&mut self, count: u32) {
+        for n in 0..count {
+            self.apps.add(app(&format!("app{n}"), 1_500_000_000 + n), false).unwrap();
+        }
+    }
+
     pub(super) fn grant(&self, from: From<'_>, api: &str) -> Grant {
+        self.grant_at(from, &format!("/v4/{api}"))
+    }
+
+    /// The same, where the path may name the app.
+    pub(super) fn grant_at(&self, from: From<'_>, path: &str) -> Grant {
         let mut headers = HeaderMap::new();
         headers.insert("x-caller", HeaderValue::from_str(from.caller).unwrap());
         headers.insert("priority", HeaderValue::from_str(from.priority).unwrap());
         let peer = Peer::Ip(from.address.parse::<IpAddr>().unwrap());
         let settings = caller::Settings { rules: self.rules.clone(), ..caller::Settings::default() };
-        let target = resolve(&format!("/v4/{api}"), None, &self.apps, &self.apis).unwrap();
+        let target = resolve(path, None, &self.apps, &self.apis).unwrap();
         let rights = self.rules.iter().map(|rule| (rule.name.clone(), Rights::default()));
         let rights = policy::Settings { rights: rights.collect() };
         policy::allow(identify(&headers, peer, &settings), target, &rights).unwrap()

@@ -372,18 +372,6 @@ async fn a_reload_makes_no_token_and_wakes_those_who_may_go_now() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_idle_ceiling_is_forgotten_after_its_period_and_a_minute() {
-    let gate = gate(1, |_| ()).await;
-    gate.send(A, API).await;
-    tokio::time::advance(ms(61_000)).await;
-    gate.admission.forget_idle();
-    assert_eq!(gate.admission.readings().len(), 1);
-    tokio::time::advance(ms(300)).await;
-    gate.admission.forget_idle();
-    assert!(gate.admission.readings().is_empty() && gate.admission.books().is_empty());
-}
-
-#[tokio::test(start_paused = true)]
 async fn a_renamed_apps_ceilings_have_its_new_name_from_its_next_call_on() {
     let mut gate = gate(2, |_| ()).await;
     gate.send(A, API).await;
