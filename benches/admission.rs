@@ -68,6 +68,7 @@ fn alone(c: &mut Criterion) {
     c.bench_function("admission/take_send_answer", |b| {
         b.iter(|| {
             let mut permit = turn(&admission, &grant);
+            assert!(permit.confirm());
             permit.sent();
             permit.answered();
         });
