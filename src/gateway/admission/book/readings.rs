@@ -71,7 +71,7 @@ impl Book {
         let mut state = self.lock();
         let now = Instant::now();
         let State { name, apis, app, waiting, counted, .. } = &mut *state;
-        let counted = |whose| counted.get(&whose).copied().unwrap_or_default();
+        let counted = |whose: Whose| counted.get(&whose).copied().unwrap_or_default();
         for (&key, page) in apis {
             let Some(bucket) = &mut page.bucket else { continue };
             let (api, waiting) = (Arc::clone(&page.api.label), page.queue.len());
