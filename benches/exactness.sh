@@ -6,4 +6,5 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export USERSIG_GATEWAY_SCHEDULES="${1:-100000}"
-exec cargo test --profile bench --locked --lib -- gateway::admission::tests::exact gateway::admission::tests::even
+tests=(exact levels even)
+exec cargo test --profile bench --locked --lib -- "${tests[@]/#/gateway::admission::tests::}"
