@@ -54,9 +54,9 @@ async fn a_panic_costs_its_own_call_a_500_and_is_recorded() {
 /// An egress proxy that lets nobody through until two want to, and `let_through` says so. What lies behind it answers
 /// every call, and notes when it came.
 fn upstream(
-    listener: TcpListener,
+    listener: &TcpListener,
     two_are_there: tokio::sync::oneshot::Sender<()>,
-    let_through: std::sync::mpsc::Receiver<()>,
+    let_through: &std::sync::mpsc::Receiver<()>,
 ) -> Vec<Instant> {
     let connections = [(); 2].map(|()| {
         let (mut connection, _) = listener.accept().unwrap();
@@ -116,7 +116,7 @@ async fn a_call_whose_ceiling_is_lowered_while_its_connection_is_made_waits_for_
     let lowered = admission::Settings { api: ceiling(1), ..live.ceiling.clone() };
     let (two_are_there, two) = tokio::sync::oneshot::channel();
     let (let_through, go) = std::sync::mpsc::channel();
-    let upstream = std::thread::spawn(move || upstream(listener, two_are_there, go));
+    let upstream = std::thread::spawn(move || upstream(&listener, two_are_there, &go));
 
     let gateway = gateway(live);
     let call = || {
