@@ -1,6 +1,8 @@
 //! A turn that is there at once costs no allocation, whatever ceilings its call falls under. In a binary of its own,
 //! whose allocator counts.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 use std::net::{IpAddr, Ipv4Addr};
 use std::num::NonZeroU32;
 use std::sync::Arc;
