@@ -120,12 +120,15 @@ pub fn nobody(peer: Peer) -> Caller {
 
 /// Whether a request comes from a browser, by the headers that no page can keep its browser from sending: `Origin`
 /// with every POST (Fetch standard, "append a request `Origin` header") and `Sec-Fetch-…` (W3C Fetch Metadata).
+/// `Sec-Fetch-Mode` alone is none: a browser sends the others with it (Fetch Metadata, section 3), and Node's own `fetch`
+/// sends that one only.
 ///
 /// To be asked before anything else is looked at: by DNS rebinding a page can read the answer too, so not even an
 /// error may tell it which apps there are.
 #[must_use]
 pub fn from_browser(headers: &HeaderMap) -> bool {
-    headers.keys().any(|name| name == names::ORIGIN || name.as_str().starts_with("sec-fetch-"))
+    let only_browsers = |name: &str| name.starts_with("sec-fetch-") && name != "sec-fetch-mode";
+    headers.keys().any(|name| name == names::ORIGIN || only_browsers(name.as_str()))
 }
 
 /// What a caller is called in accounts. A stranger's own word for it counts for nothing: made-up names must not use up
@@ -351,7 +354,7 @@ mod tests {
             ("Origin", "https://evil.example"),
             ("origin", "null"),
             ("Sec-Fetch-Site", "same-origin"),
-            ("sec-fetch-mode", "cors"),
+            ("sec-fetch-dest", "empty"),
             ("sec-fetch-storage-access", "none"),
         ] {
             let headers = headers(&[("accept", "*/*"), (name, value)]);
@@ -359,5 +362,7 @@ mod tests {
             assert!(identify(&headers, Peer::Uid(None), &Settings::default()).is_browser(), "{name}");
         }
         assert!(!from_browser(&headers(&[("sec-websocket-key", "x"), ("x-origin", "y"), ("referer", "z")])));
+        // Node's fetch.
+        assert!(!from_browser(&headers(&[("sec-fetch-mode", "cors"), ("accept-language", "*")])));
     }
 }
