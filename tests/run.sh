@@ -3,7 +3,8 @@
 # lints (of benches and tests too), documentation and all tests. Stops at the first that fails.
 #
 # Usage: tests/run.sh
-# Environment: USERSIG_GATEWAY_TEST_PYTHON, a Python that has tls-sig-api-v2; without it, one is set up under target/.
+# Environment: USERSIG_GATEWAY_TEST_PYTHON, a Python that has what tests/python/requirements.txt names; without it, one is
+# set up under target/.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export PATH="${CARGO_HOME:-$HOME/.cargo}/bin:$PATH"
@@ -15,8 +16,8 @@ main() {
     install_packages
     step "Rust's own tools"
     install_rust_tools
-    step "Tencent's official signing library"
-    install_official_library
+    step "Python's libraries: Tencent's signing, Kubernetes' schemas, Helm's engine, schemathesis"
+    install_python_libraries
 
     step "Format"
     cargo fmt --check
@@ -32,6 +33,8 @@ main() {
     # them are checked a second time.
     step "Documentation"
     RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --document-private-items --locked --lib --bins --examples
+    step "Static program"
+    build_static_program
     step "Tests"
     cargo test --locked
     step "Everything passed in $((SECONDS / 60)) min $((SECONDS % 60)) s"
@@ -44,12 +47,21 @@ step() {
 # Installs the Debian packages whose programs or files are missing.
 install_packages() {
     local missing=()
+    command -v buildah >/dev/null || missing+=(buildah)
+    command -v bwrap >/dev/null || missing+=(bubblewrap)
     command -v cc >/dev/null || missing+=(gcc libc6-dev)
     command -v curl >/dev/null || missing+=(curl)
+    command -v docker-compose >/dev/null || missing+=(docker-compose)
+    command -v go >/dev/null || missing+=(golang-go)
     command -v haproxy >/dev/null || missing+=(haproxy)
+    command -v java >/dev/null || missing+=(default-jdk-headless)
+    # Kustomize's labels and patches need one of 1.27 or newer: on Debian 12, from elsewhere.
+    command -v kubectl >/dev/null || missing+=(kubernetes-client)
+    command -v node >/dev/null || missing+=(nodejs)
     command -v prometheus >/dev/null || missing+=(prometheus)
     command -v python3 >/dev/null || missing+=(python3)
     python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv)
+    command -v systemd-analyze >/dev/null || missing+=(systemd)
     [ -e /etc/ssl/certs/ca-certificates.crt ] || missing+=(ca-certificates)
     if [ ${#missing[@]} -eq 0 ]; then
         echo "nothing is missing"
@@ -72,15 +84,23 @@ install_rust_tools() {
 }
 
 # A virtual environment, because Debian's own Python takes no packages from elsewhere.
-install_official_library() {
+install_python_libraries() {
     if [ -z "${USERSIG_GATEWAY_TEST_PYTHON:-}" ]; then
         local venv=target/test-venv
         [ -x "$venv/bin/python" ] || python3 -m venv "$venv"
-        "$venv/bin/python" -c 'import TLSSigAPIv2' 2>/dev/null ||
-            "$venv/bin/python" -m pip install --disable-pip-version-check 'tls-sig-api-v2==1.1'
+        "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --requirement tests/python/requirements.txt
         export USERSIG_GATEWAY_TEST_PYTHON="$PWD/$venv/bin/python"
     fi
-    "$USERSIG_GATEWAY_TEST_PYTHON" -c 'import TLSSigAPIv2; print("found", TLSSigAPIv2.__name__)'
+    "$USERSIG_GATEWAY_TEST_PYTHON" -c 'import TLSSigAPIv2, helm_python, kubernetes_validate, schemathesis; print("all there")'
+}
+
+# The program without any library: for the test of the image. Dependencies get the features that tests give them, so that
+# they are built once.
+build_static_program() {
+    cargo rustc --locked --bin usersig-gateway --features tokio/test-util,rustix/fs -- -C target-feature=+crt-static
+    local target="${CARGO_TARGET_DIR:-target}"
+    mkdir -p "$target/static"
+    cp "$target/debug/usersig-gateway" "$target/static/"
 }
 
 deny() {

@@ -58,7 +58,13 @@ fn text(bytes: &[u8]) -> &str {
 #[test]
 fn every_example_is_good() {
     for file in toml_files("config") {
-        let folder = folder(&fs::read_to_string(&file).unwrap());
+        let toml = fs::read_to_string(&file).unwrap();
+        let folder = folder(&toml);
+        let other_keys =
+            toml.lines().filter_map(|line| line.strip_prefix("secret_key_file = \"")?.split_once('"'));
+        for (key, _) in other_keys.filter(|(key, _)| *key != "secrets/live.key") {
+            fs::copy(folder.path().join("secrets/live.key"), folder.path().join(key)).unwrap();
+        }
         let loaded = config::load(&folder.path().join("gateway.toml"), &Environment::default());
         let loaded = loaded.unwrap_or_else(|problems| panic!("{}: {problems}", file.display()));
         assert_eq!(loaded.warnings, [], "{}", file.display());
@@ -67,14 +73,31 @@ fn every_example_is_good() {
 
         let output = check(folder.path(), &["--config", "gateway.toml"], &[]);
         assert_eq!(output.status.code(), Some(0), "{output:?}");
-        assert_eq!(
-            text(&output.stdout),
-            "app live: SDKAppID 20000001, identifier administrator, 1 key, region singapore: \
-             https://adminapisgp.im.qcloud.com, https://adminapisgp.my-imcloud.com (default)\n\
-             app live: a UserSig made with its key verifies\n\
-             gateway.toml is good\n"
-        );
         assert_eq!(text(&output.stderr), "");
+        let told = text(&output.stdout);
+        let live = "app live: SDKAppID 20000001, identifier administrator, 1 key, region singapore: \
+             https://adminapisgp.im.qcloud.com, https://adminapisgp.my-imcloud.com (default)\n\
+             app live: a UserSig made with its key verifies\n";
+        assert!(told.contains(live) && told.ends_with("gateway.toml is good\n"), "{told}");
+        let apps = toml.lines().filter(|line| *line == "[[app]]").count();
+        assert_eq!(told.lines().count(), 2 * apps + 1, "{told}");
+    }
+}
+
+#[test]
+fn the_full_example_shows_every_key_of_the_readme() {
+    let example = fs::read_to_string(project().join("config/gateway.toml")).unwrap();
+    let readme = fs::read_to_string(project().join("README.md")).unwrap();
+    let (_, table) = readme.split_once("| key | default | meaning |").unwrap();
+    let (table, _) = table.split_once("\n\n").unwrap();
+    let cells = table.lines().filter_map(|row| row.strip_prefix("| ")?.split(" |").next());
+    let keys: Vec<&str> = cells.flat_map(|cell| cell.split('`')).filter(|key| key.contains('.')).collect();
+    assert!(keys.len() > 60, "{keys:?}");
+    for key in keys {
+        let table_or_key = key.split(".\"").next().unwrap();
+        let name = table_or_key.rsplit('.').next().unwrap();
+        let mut words = example.split(|c: char| !(c.is_alphanumeric() || c == '_'));
+        assert!(words.any(|word| word == name), "{key} is missing in config/gateway.toml");
     }
 }
 

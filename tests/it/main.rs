@@ -11,6 +11,7 @@ mod check;
 mod clock_jumps;
 mod commands;
 mod demo;
+mod deploy;
 mod failover;
 mod http_edge;
 mod layering;
@@ -39,6 +40,7 @@ mod canned_server;
 mod client;
 mod load;
 mod process;
+mod python;
 #[allow(dead_code, reason = "not every test needs all of it")]
 mod samples;
 #[allow(dead_code, reason = "not every test needs all of it")]

@@ -1,16 +1,15 @@
 //! Tencent's official signing library as a judge: does it make the same UserSig?
 //!
-//! The library is Python; `tests/python/official_signer.py` asks it, run by the interpreter that
-//! `USERSIG_GATEWAY_TEST_PYTHON` names, by default the one that `tests/run.sh` sets up under `target/`.
+//! The library is Python; `tests/python/official_signer.py` asks it.
 
 use std::io::Write;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use usersig_gateway::gateway::target::App;
 
+use crate::python;
 use crate::world::{Builder, KEY, post};
 
 /// One UserSig to be judged.
@@ -32,12 +31,7 @@ pub(crate) struct Judgement {
 
 /// Asks the official library about each UserSig.
 pub(crate) fn judge(questions: &[Question<'_>]) -> Judgement {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let python = std::env::var_os("USERSIG_GATEWAY_TEST_PYTHON")
-        .map_or_else(|| root.join("target/test-venv/bin/python"), PathBuf::from);
-    assert!(python.exists(), "{} is missing: run tests/run.sh first", python.display());
-    let mut child = Command::new(python)
-        .arg(root.join("tests/python/official_signer.py"))
+    let mut child = python::script("official_signer.py")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
