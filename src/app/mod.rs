@@ -34,7 +34,7 @@ use crate::gateway::pipeline::{Gateway, InFlight, Shared};
 use crate::gateway::target::Apis;
 use crate::gateway::trip::Trips;
 use crate::model::secret::AdminToken;
-use crate::net::listener::{Bound, BoundSocket, ListenAddress, Share};
+use crate::net::listener::{Bound, BoundSocket, ListenAddress, MostConnections, Share};
 use crate::net::stop::{Phase, Stopper};
 use crate::net::tls::{ServerTls, ServerTlsError};
 use crate::telemetry::events::ListenerBound;
@@ -128,7 +128,9 @@ impl App {
         // Calls are taken from the first moment on, so readiness is known before the first probe asks.
         control.handle().spawn(status::watch(Arc::clone(&shared), readiness.clone()));
 
-        let (connections, parts) = Share::among(gateway.into_sockets(), workers, boot.max_connections);
+        let most =
+            MostConnections { in_all: boot.max_connections, per_source: boot.max_connections_per_source };
+        let (connections, parts) = Share::among(gateway.into_sockets(), workers, most);
         // Whole from here on, so that dropping it ends what was started when not everything can be.
         let mut app = Self {
             gateway: gateway_address,
@@ -151,7 +153,6 @@ impl App {
                 shared: Arc::clone(&app.shared),
                 tls: Arc::clone(&app.tls),
                 stop: app.stopper.signal(),
-                max_connections: app.boot.max_connections,
             };
             let thread = std::thread::Builder::new().name(format!("worker-{index}"));
             app.workers.push(thread.spawn(move || worker.run(part))?);

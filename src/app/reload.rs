@@ -75,6 +75,7 @@ fn changes(before: &Boot, after: &Boot) -> Vec<&'static str> {
         tls,
         workers,
         max_connections,
+        max_connections_per_source,
         max_in_flight,
         limits,
         log,
@@ -87,6 +88,10 @@ fn changes(before: &Boot, after: &Boot) -> Vec<&'static str> {
         ("listen.tls", tls.is_some() != after.tls.is_some()),
         ("listen.workers", *workers != after.workers),
         ("listen.max_connections", *max_connections != after.max_connections),
+        (
+            "listen.max_connections_per_source",
+            *max_connections_per_source != after.max_connections_per_source,
+        ),
         ("listen.max_in_flight", *max_in_flight != after.max_in_flight),
         ("limits", *limits != after.limits),
         ("log", *log != after.log),

@@ -12,7 +12,7 @@ use tokio_rustls::TlsAcceptor;
 use crate::gateway::pipeline::{Gateway, Shared};
 use crate::gateway::rejection::Rejection;
 use crate::net::connection::{self, Unreadable};
-use crate::net::listener::{self, Accepted, Stream};
+use crate::net::listener::{self, Accepted, NoSeat, Stream};
 use crate::net::remote::Remote;
 use crate::net::stop::{Phase, Stop};
 use crate::telemetry::metrics::Listener;
@@ -23,7 +23,6 @@ pub(super) struct Worker {
     /// With what new connections are met; a reload replaces it.
     pub(super) tls: Arc<ArcSwapOption<ServerConfig>>,
     pub(super) stop: Stop,
-    pub(super) max_connections: usize,
 }
 
 impl Worker {
@@ -58,8 +57,9 @@ impl Worker {
 
     async fn serve(&self, accepted: Accepted, gateway: Gateway) {
         let Accepted { stream, peer, seat } = accepted;
-        let Some(_seat) = seat else {
-            return self.turn_away(stream).await;
+        let _seat = match seat {
+            Ok(seat) => seat,
+            Err(no_seat) => return self.turn_away(stream, no_seat).await,
         };
         let _open = self.shared.metrics.connection(Listener::Gateway);
         let limits = self.connection_limits();
@@ -76,9 +76,9 @@ impl Worker {
     }
 
     /// Tells a caller for whom there is no place, quickly and without reading what it sends.
-    async fn turn_away(&self, mut stream: Stream) {
+    async fn turn_away(&self, mut stream: Stream, no_seat: NoSeat) {
         let gateway = Gateway::new(Arc::clone(&self.shared));
-        let words = gateway.refuse(&Rejection::TooManyConnections(self.max_connections));
+        let words = gateway.refuse(&Rejection::TooManyConnections(no_seat));
         let told = async {
             // TLS would have to be set up first, which is what there is no room for.
             if self.tls.load().is_none() {

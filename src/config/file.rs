@@ -11,7 +11,8 @@ use http::HeaderName;
 
 use super::reader::{At, Field, Keys, List, Named, TableReader, Tables};
 use super::words::{
-    AccessShare, BodyBytes, CeilingText, Count, HeadBytes, Headroom, Repeat, Share, Timeout, Workers,
+    AccessShare, BodyBytes, CeilingText, Count, CountOrNone, HeadBytes, Headroom, Repeat, Share, Timeout,
+    Workers,
 };
 use crate::gateway::HttpStatus;
 use crate::gateway::admission::{ColdStart, Guarantee, Mode};
@@ -65,6 +66,7 @@ keys! {
         admin_token_file: Field<String>,
         workers: Field<Workers>,
         max_connections: Field<Count>,
+        max_connections_per_source: Field<CountOrNone>,
         max_in_flight: Field<Count>,
         tls: Option<At<ListenTls>>,
     }

@@ -34,6 +34,8 @@ pub struct Boot {
     pub workers: Option<NonZeroUsize>,
     /// The most connections at once on the gateway listener.
     pub max_connections: usize,
+    /// The most of them from one source; `None`: no bound of its own.
+    pub max_connections_per_source: Option<NonZeroUsize>,
     /// The most calls under way at once.
     pub max_in_flight: usize,
     /// Bounds on what one caller can send.
@@ -53,6 +55,7 @@ impl Default for Boot {
             tls: None,
             workers: None,
             max_connections: 10_000,
+            max_connections_per_source: None,
             max_in_flight: 10_000,
             limits: gateway::Limits::default(),
             log: logs::Settings::default(),

@@ -70,6 +70,7 @@ fn every_key_reaches_its_setting() {
         admin = "[::1]:0"
         workers = 3
         max_connections = 5
+        max_connections_per_source = 2
         max_in_flight = 7
         [limits]
         header_bytes = "8KiB"
@@ -127,6 +128,7 @@ fn every_key_reaches_its_setting() {
     assert_eq!(boot.gateway, ListenAddress::Unix("run/gateway.sock".into()));
     assert_eq!((boot.admin.to_string(), boot.workers.unwrap().get()), ("[::1]:0".into(), 3));
     assert_eq!((boot.max_connections, boot.max_in_flight), (5, 7));
+    assert_eq!(boot.max_connections_per_source.unwrap().get(), 2);
     let seconds = Duration::from_secs;
     let limits = crate::gateway::Limits {
         header_bytes: 8192,

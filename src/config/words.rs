@@ -1,6 +1,6 @@
 //! Single values: how each word of the file becomes a checked type, and what is wanted where it does not.
 
-use std::num::NonZeroU32;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -27,6 +27,10 @@ use crate::telemetry::logs::{Format, Level};
 /// A count that has a bound to keep: 1 to 1,000,000.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Count(pub(super) usize);
+
+/// A count that may have a bound to keep: 0 to 1,000,000, 0 for none.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct CountOrNone(pub(super) Option<NonZeroUsize>);
 
 /// Worker threads: 0 to 1024, 0 for as many as cores.
 #[derive(Debug, Clone, Copy)]
@@ -267,6 +271,12 @@ impl Scalar for SdkAppId {
 impl Scalar for Count {
     fn read(value: &Value) -> Result<Self, String> {
         bounded(value, 1, 1_000_000).map(Self)
+    }
+}
+
+impl Scalar for CountOrNone {
+    fn read(value: &Value) -> Result<Self, String> {
+        bounded(value, 0, 1_000_000).map(|count| Self(NonZeroUsize::new(count)))
     }
 }
 

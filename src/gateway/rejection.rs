@@ -16,6 +16,7 @@ use super::target::{BadPath, TargetError};
 use super::trip::Tripped;
 use crate::model::app::AppName;
 use crate::net::client::ConnectError;
+use crate::net::listener::NoSeat;
 
 /// Why the gateway answers a call itself.
 #[derive(Debug, thiserror::Error)]
@@ -73,8 +74,8 @@ pub enum Rejection {
     #[error("what came is no HTTP request")]
     BadHead,
     /// As many connections are open as may be.
-    #[error("{0} connections are open, which is as many as this gateway takes")]
-    TooManyConnections(usize),
+    #[error(transparent)]
+    TooManyConnections(NoSeat),
     /// As many calls are under way as may be.
     #[error("{0} calls are under way, which is as many as this gateway takes")]
     Overloaded(usize),
@@ -212,7 +213,8 @@ impl Rejection {
             Self::HeadTooSlow(_) => "head_too_slow",
             Self::HeadTooLong => "head_too_long",
             Self::BadHead | Self::Host(_) => "bad_head",
-            Self::TooManyConnections(_) => "too_many_connections",
+            Self::TooManyConnections(NoSeat::InAll(_)) => "too_many_connections",
+            Self::TooManyConnections(NoSeat::PerSource(_)) => "too_many_connections_of_source",
             Self::Overloaded(_) => "overloaded",
             Self::Panicked => "panicked",
             Self::CallerGone => "caller_gone",

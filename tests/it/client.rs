@@ -80,20 +80,25 @@ pub(crate) async fn exchange(host: &str, bytes: &[u8]) -> Answer {
     stream.write_all(bytes).await.unwrap();
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer).await.unwrap();
-    let end = answer.windows(4).position(|four| four == b"\r\n\r\n").expect("the answer has a head");
-    let head = std::str::from_utf8(&answer[..end]).unwrap();
-    let mut lines = head.lines();
-    let status = lines.next().unwrap().split(' ').nth(1).unwrap().parse().unwrap();
-    let header = |line: &str| {
-        let (name, value) = line.split_once(':').unwrap();
-        let name: HeaderName = name.parse().unwrap();
-        (name, HeaderValue::from_str(value.trim()).unwrap())
-    };
-    let body = Bytes::copy_from_slice(&answer[end + 4..]);
-    Answer { status, headers: lines.map(header).collect(), body }
+    Answer::read(&answer)
 }
 
 impl Answer {
+    /// The only answer in these bytes.
+    pub(crate) fn read(answer: &[u8]) -> Self {
+        let end = answer.windows(4).position(|four| four == b"\r\n\r\n").expect("the answer has a head");
+        let head = std::str::from_utf8(&answer[..end]).unwrap();
+        let mut lines = head.lines();
+        let status = lines.next().unwrap().split(' ').nth(1).unwrap().parse().unwrap();
+        let header = |line: &str| {
+            let (name, value) = line.split_once(':').unwrap();
+            let name: HeaderName = name.parse().unwrap();
+            (name, HeaderValue::from_str(value.trim()).unwrap())
+        };
+        let body = Bytes::copy_from_slice(&answer[end + 4..]);
+        Self { status, headers: lines.map(header).collect(), body }
+    }
+
     pub(crate) fn json(&self) -> serde_json::Value {
         serde_json::from_slice(&self.body).unwrap_or_else(|_| panic!("no JSON: {:?}", self.body))
     }

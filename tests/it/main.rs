@@ -10,6 +10,7 @@ mod ceiling;
 mod check;
 mod clock_jumps;
 mod commands;
+mod connections;
 mod demo;
 mod deploy;
 mod failover;

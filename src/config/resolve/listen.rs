@@ -24,6 +24,7 @@ pub(super) fn resolve(listen: &Listen, has_rules: bool, context: &mut Context<'_
         tls: listen.tls.as_ref().and_then(|tls| server_tls(tls, context)),
         workers: listen.workers.given().map_or(default.workers, |at| NonZeroUsize::new(at.value.0)),
         max_connections: listen.max_connections.given().map_or(default.max_connections, |at| at.value.0),
+        max_connections_per_source: listen.max_connections_per_source.given().and_then(|at| at.value.0),
         max_in_flight: listen.max_in_flight.given().map_or(default.max_in_flight, |at| at.value.0),
         ..default
     };

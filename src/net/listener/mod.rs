@@ -6,6 +6,7 @@
 //! opened twice: the first worker accepts, and hands over likewise.
 
 mod address;
+mod seats;
 mod share;
 mod stream;
 
@@ -21,6 +22,7 @@ use std::path::Path;
 use socket2::{Domain, Protocol, Socket, Type};
 
 pub use address::{BadListenAddress, ListenAddress};
+pub use seats::{MostConnections, NoSeat};
 pub use share::{Accepted, Peer, Seat, Share, Worker};
 pub use stream::Stream;
 

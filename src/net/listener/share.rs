@@ -12,14 +12,14 @@ use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::mpsc;
 
 use super::BoundSocket;
+use super::seats::{self, MostConnections, NoSeat, Seats};
 use super::stream::Stream;
 
 /// What the workers of one listener share: how many connections each has, and how to hand one over.
 #[derive(Debug)]
 pub struct Share {
     workers: Vec<Slot>,
-    total: AtomicUsize,
-    max_connections: usize,
+    seats: Arc<Seats>,
 }
 
 #[derive(Debug)]
@@ -54,15 +54,17 @@ pub struct Accepted {
     pub stream: Stream,
     /// Who is at the other end.
     pub peer: Peer,
-    /// Its place among the connections; `None`: there are `max_connections` already.
-    pub seat: Option<Seat>,
+    /// Its place among the connections, or why it has none.
+    pub seat: Result<Seat, NoSeat>,
 }
 
-/// A connection's place. Dropping it frees the place.
+/// A connection's place, at one worker. Dropping it frees the place.
 #[derive(Debug)]
 pub struct Seat {
     share: Arc<Share>,
     index: usize,
+    #[expect(dead_code, reason = "held while the connection is open: dropping it frees the place")]
+    among_all: seats::Seat,
 }
 
 /// A connection on its way to another worker, with the place that it has there.
@@ -92,16 +94,16 @@ impl Share {
     pub fn among(
         sockets: Vec<BoundSocket>,
         workers: usize,
-        max_connections: usize,
+        most: MostConnections,
     ) -> (Arc<Self>, Vec<Worker>) {
         let (slots, inboxes): (Vec<_>, Vec<_>) = (0..workers.max(1))
             .map(|_| {
-                // Unbounded in form; what goes in was counted against `max_connections` first.
+                // Unbounded in form; what goes in has a seat already.
                 let (inbox, receiver) = mpsc::unbounded_channel();
                 (Slot { connections: AtomicUsize::new(0), inbox }, receiver)
             })
             .unzip();
-        let share = Arc::new(Self { workers: slots, total: AtomicUsize::new(0), max_connections });
+        let share = Arc::new(Self { workers: slots, seats: Seats::new(most) });
         let mut sockets = sockets.into_iter();
         let workers = inboxes.into_iter().enumerate().map(|(index, inbox)| Worker {
             share: Arc::clone(&share),
@@ -116,22 +118,19 @@ impl Share {
     /// How many connections there are.
     #[must_use]
     pub fn connections(&self) -> usize {
-        self.total.load(Ordering::Relaxed)
+        self.seats.taken()
     }
 
     /// Takes a place for a connection that worker `at` accepted: at the worker with the fewest of those that accept,
     /// unless that is no clear gain.
-    fn seat(self: &Arc<Self>, at: usize) -> Option<Seat> {
-        if self.total.fetch_add(1, Ordering::Relaxed) >= self.max_connections {
-            self.total.fetch_sub(1, Ordering::Relaxed);
-            return None;
-        }
+    fn seat(self: &Arc<Self>, peer: Peer, at: usize) -> Result<Seat, NoSeat> {
+        let among_all = self.seats.take(peer)?;
         let load = |slot: &Slot| slot.connections.load(Ordering::Relaxed);
         let accepting = self.workers.iter().enumerate().filter(|(_, slot)| !slot.inbox.is_closed());
         let fewest = accepting.min_by_key(|(_, slot)| load(slot)).map_or(at, |(i, _)| i);
         let own = load(&self.workers[at]);
         let index = if load(&self.workers[fewest]) < own { fewest } else { at };
-        Some(Seat::new(self, index))
+        Ok(Seat::new(self, index, among_all))
     }
 }
 
@@ -171,8 +170,8 @@ impl Worker {
     }
 
     fn place(&self, stream: Stream, peer: Peer, serve: &mut impl FnMut(Accepted)) {
-        match self.share.seat(self.index) {
-            Some(seat) if seat.index != self.index => self.hand_over(stream, peer, seat, serve),
+        match self.share.seat(peer, self.index) {
+            Ok(seat) if seat.index != self.index => self.hand_over(stream, peer, seat, serve),
             seat => serve(Accepted { stream, peer, seat }),
         }
     }
@@ -196,7 +195,7 @@ impl HandedOver {
     fn take(self, serve: &mut impl FnMut(Accepted)) {
         let Self { raw, peer, seat } = self;
         match raw.registered() {
-            Ok(stream) => serve(Accepted { stream, peer, seat: Some(seat) }),
+            Ok(stream) => serve(Accepted { stream, peer, seat: Ok(seat) }),
             Err(error) => tracing::warn!(%error, "a connection could not be handed over"),
         }
     }
@@ -266,10 +265,10 @@ impl Raw {
 }
 
 impl Seat {
-    /// A place at worker `index`, which `total` counts already.
-    fn new(share: &Arc<Share>, index: usize) -> Self {
+    /// A place at worker `index`.
+    fn new(share: &Arc<Share>, index: usize, among_all: seats::Seat) -> Self {
         share.workers[index].connections.fetch_add(1, Ordering::Relaxed);
-        Self { share: Arc::clone(share), index }
+        Self { share: Arc::clone(share), index, among_all }
     }
 
     fn moved_to(mut self, index: usize) -> Self {
@@ -283,7 +282,6 @@ impl Seat {
 impl Drop for Seat {
     fn drop(&mut self) {
         self.share.workers[self.index].connections.fetch_sub(1, Ordering::Relaxed);
-        self.share.total.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -44,13 +44,15 @@ fn a_socket_file_left_behind_is_replaced_and_a_live_one_is_not() {
     Bound::listen(&address, 1).unwrap();
 }
 
+fn at_most(in_all: usize) -> MostConnections {
+    MostConnections { in_all, per_source: None }
+}
+
 /// Two workers with an event loop each; tells which of them serves which connection.
-fn two_workers(
-    max_connections: usize,
-) -> (SocketAddr, Arc<Share>, std::sync::mpsc::Receiver<(usize, Accepted)>) {
+fn two_workers(in_all: usize) -> (SocketAddr, Arc<Share>, std::sync::mpsc::Receiver<(usize, Accepted)>) {
     let bound = Bound::listen(&loopback(), 2).unwrap();
     let address = port(&bound);
-    let (share, workers) = Share::among(bound.into_sockets(), 2, max_connections);
+    let (share, workers) = Share::among(bound.into_sockets(), 2, at_most(in_all));
     let (tell, served) = std::sync::mpsc::channel();
     for (index, worker) in workers.into_iter().enumerate() {
         let tell = tell.clone();
@@ -87,7 +89,7 @@ fn connections_beyond_the_bound_get_no_seat() {
         stream.write_all(b"x").unwrap();
         open.push((stream, served.recv_timeout(Duration::from_secs(5)).unwrap()));
     }
-    let seats: Vec<bool> = open.iter().map(|(_, (_, accepted))| accepted.seat.is_some()).collect();
+    let seats: Vec<bool> = open.iter().map(|(_, (_, accepted))| accepted.seat.is_ok()).collect();
     assert_eq!(seats, [true, true, false]);
     assert_eq!(share.connections(), 2);
 }
@@ -96,7 +98,7 @@ fn connections_beyond_the_bound_get_no_seat() {
 fn one_with_a_socket() -> (SocketAddr, Arc<Share>, Worker, Worker) {
     let bound = Bound::listen(&loopback(), 1).unwrap();
     let address = port(&bound);
-    let (share, workers) = Share::among(bound.into_sockets(), 2, 100);
+    let (share, workers) = Share::among(bound.into_sockets(), 2, at_most(100));
     let [first, second]: [Worker; 2] = workers.try_into().unwrap();
     (address, share, first, second)
 }
@@ -147,5 +149,5 @@ async fn what_was_handed_over_before_closing_is_served() {
     let mut taken_over = Vec::new();
     second.accept(std::future::ready(()), |accepted| taken_over.push(accepted)).await.unwrap();
     assert_eq!((taken_over.len(), share.connections()), (1, 2));
-    assert!(taken_over[0].seat.is_some());
+    assert!(taken_over[0].seat.is_ok());
 }
