@@ -5,7 +5,7 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::problem::{Fault, Place, Problem, Problems, quote};
+use super::problem::{Fault, Place, Problem, Problems, may_be_key, quote};
 use super::watch::Files;
 use crate::model::api::edit_distance;
 
@@ -127,9 +127,9 @@ fn nearest(unknown: &UnknownKey, known: &BTreeSet<String>) -> Option<String> {
     alike.or_else(|| known.iter().find(|path| leaf(path) == unknown.key)).cloned()
 }
 
-/// The path of a key in a table. A key that TOML would quote is quoted.
+/// The path of a key in a table. A key that TOML would quote is quoted, and one that may be a secret is not shown.
 pub(super) fn join(parent: &str, key: &str) -> String {
     let bare = !key.is_empty() && key.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'));
-    let key = if bare { key.to_owned() } else { quote(key) };
+    let key = if bare && !may_be_key(key) { key.to_owned() } else { quote(key) };
     if parent.is_empty() { key } else { format!("{parent}.{key}") }
 }

@@ -153,7 +153,7 @@ pub(super) fn quote(text: &str) -> String {
 }
 
 /// Whether a run of letters and digits as long as a key's stands in the text. Tencent's keys have 64 characters.
-fn may_be_key(text: &str) -> bool {
+pub(super) fn may_be_key(text: &str) -> bool {
     text.split(|c: char| !c.is_ascii_alphanumeric()).any(|run| run.len() >= 48)
 }
 

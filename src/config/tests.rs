@@ -44,6 +44,16 @@ fn warnings(text: &str) -> Vec<String> {
 }
 
 #[test]
+fn a_key_that_stands_where_a_name_belongs_is_not_shown() {
+    let key = "FAKE0123456789abcdef".repeat(4);
+    for text in [format!("[{key}]"), format!("limits.{key} = 1"), format!("{key} = 'live.key'")] {
+        let told = parse(&text, Path::new("gateway.toml"), &Environment::default()).unwrap_err();
+        let told = format!("{told} {told:?}");
+        assert!(told.contains("unknown key") && !told.contains("0123456789"), "{told}");
+    }
+}
+
+#[test]
 fn one_app_is_enough() {
     let Settings { boot, live } = settings("");
     assert_eq!(

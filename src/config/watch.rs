@@ -3,6 +3,7 @@
 //! Files are looked at and not subscribed to. Kubernetes swaps a symbolic link above them, editors put a new file in
 //! the place of the old one, network file systems tell nobody of anything; to a look through all links they are alike.
 
+use std::fmt;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -11,7 +12,9 @@ use std::time::Duration;
 use tokio::time::sleep;
 
 /// The files of a configuration, as they were right before they were read.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+///
+/// `Debug` shows how many: what stands where a path belongs may be a key.
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Files(Vec<(PathBuf, Option<Print>)>);
 
 /// By what a file is told from what it was before. `None` stands for one that is not there.
@@ -23,6 +26,12 @@ struct Print {
     /// In seconds and nanoseconds: of the content, and of whatever else.
     modified: (i64, i64),
     changed: (i64, i64),
+}
+
+impl fmt::Debug for Files {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Files({})", self.0.len())
+    }
 }
 
 impl Files {
