@@ -154,3 +154,36 @@ pub(super) fn log_panics() {
         tracing::error!(place, "a part of the gateway failed, which is a bug");
     }));
 }
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+    use crate::telemetry::logs;
+
+    /// Panics are caught for a whole process, so this one is made anew, to run this very test.
+    #[test]
+    fn a_panic_tells_its_place_and_nothing_of_what_it_quotes() {
+        const QUOTED: &str = "FAKEq7Zk2mWxT9sLr4VbYcUe8HgNj3PwQfDa6XoRtKi5SyMz1BvGlEuJhCdOnFpA";
+        if std::env::var_os(IN_A_PROCESS_OF_ITS_OWN).is_some() {
+            let _flush = logs::init(logs::Settings::default()).unwrap();
+            log_panics();
+            panic!("the key is {QUOTED}");
+        }
+        let name = "cli::serve::tests::a_panic_tells_its_place_and_nothing_of_what_it_quotes";
+        let mut process = Command::new(std::env::current_exe().unwrap());
+        process.args([name, "--exact", "--nocapture"]);
+        process.env(IN_A_PROCESS_OF_ITS_OWN, "1").env("RUST_LOG", "trace").env("RUST_BACKTRACE", "full");
+        let output = process.output().unwrap();
+        let told = [output.stdout, output.stderr].concat();
+        let told = String::from_utf8_lossy(&told);
+        assert!(told.contains("\"place\":\"src/cli/serve.rs:"), "{told}");
+        assert!(
+            !QUOTED.as_bytes().windows(8).any(|piece| told.as_bytes().windows(8).any(|seen| seen == piece)),
+            "{told}"
+        );
+    }
+
+    const IN_A_PROCESS_OF_ITS_OWN: &str = "USERSIG_GATEWAY_TEST_PANICS";
+}

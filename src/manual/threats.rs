@@ -35,11 +35,13 @@
 //!
 //! | threat | stopped by | shown by |
 //! | --- | --- | --- |
-//! | a key is printed with a value that holds it | `model::secret`: no `Display`, no `Serialize`, `Debug` without content | `model::secret::debug_shows_nothing_of_the_key`, `config::environment::debug_shows_no_value` |
-//! | a key or UserSig is in a log line, whatever level is asked for | `telemetry::logs::filter`: libraries that see whole requests are silent | `telemetry::logs::rust_log_never_opens_what_sees_whole_requests`, `access_log::no_line_of_any_level_shows_a_usersig_or_a_key` |
+//! | a key is printed with a value that holds it | `model::secret`: no `Display`, no `Serialize`, `Debug` without content | `canary::debug::no_value_that_holds_a_secret_shows_it`, `canary::debug::no_whole_that_holds_one_shows_it_either`, `canary::debug::no_type_with_a_secrets_own_bytes_derives_debug` |
+//! | a key or UserSig is in a log line, a metric, the status or an error, whatever level is asked for | `telemetry::logs::filter`: libraries that see whole requests are silent | `canary::at_the_finest_level_no_path_shows_eight_bytes_of_a_secret`, `canary::at_no_level_whoever_asks_for_it_eight_bytes_of_a_secret_are_shown`, `telemetry::logs::rust_log_never_opens_what_sees_whole_requests` |
+//! | a command prints a key, or a UserSig that nobody asked it for | `cli` | `canary::commands::no_command_but_sign_prints_a_secret` |
+//! | a panic quotes a key | `cli::serve`: a panic tells its place only | `cli::serve::a_panic_tells_its_place_and_nothing_of_what_it_quotes` |
 //! | a UserSig that a caller put into its URL is logged | `gateway::record`: lines are made of names that were parsed, never of the URL | `access_log::nothing_of_the_url_is_told_wherever_a_usersig_stands_in_it` |
 //! | an answer echoes the URL with its UserSig | `gateway::outcome::mask` | `unusable::an_answer_that_echoes_the_url_shows_no_usersig`, `unusable::a_long_answer_that_echoes_the_url_shows_no_usersig_wherever_it_stands` |
-//! | a problem of the configuration quotes a key | `config::problem` | `config::problem::what_may_be_secret_is_not_quoted`, `config::secret::a_key_in_the_place_of_its_path_is_not_shown` |
+//! | a problem of the configuration quotes a key | `config::problem` | `config::problem::what_may_be_secret_is_not_quoted`, `config::secret::a_key_in_the_place_of_its_path_is_not_shown`, `config::a_key_that_stands_where_a_name_belongs_is_not_shown` |
 //! | a key file is open to everybody | `config::secret` warns | `check::a_key_file_that_everybody_may_read_is_a_warning` |
 //! | a crash writes the memory to a disk | `cli`: no core dumps | `life_cycle::a_crash_writes_no_memory_to_a_disk` |
 //! | a caller's own credentials travel on, or the gateway's travel twice | `gateway::forward::rewrite` | `signing::a_call_without_credentials_arrives_with_each_of_the_five_once`, `rewriting::only_the_headers_of_the_contract_travel_out` |

@@ -6,6 +6,7 @@ mod access_log;
 mod answers;
 mod attempts;
 mod bodies;
+mod canary;
 mod ceiling;
 mod check;
 mod clock_jumps;
