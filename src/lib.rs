@@ -11,7 +11,7 @@
 //!
 //! | floor | modules |
 //! | --- | --- |
-//! | 6 | `main`, [`cli`] |
+//! | 6 | `main`, [`cli`], `fuzzing` |
 //! | 5 | [`app`] |
 //! | 4 | [`config`] |
 //! | 3 | [`admin`] |
@@ -20,6 +20,8 @@
 //! | 0 | [`model`], [`clock`], [`manual`] |
 
 pub mod cli;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 
 pub mod app;
 

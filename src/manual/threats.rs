@@ -56,6 +56,7 @@
 //! | one caller takes all connections | `net::listener`: a bound for all, and `listen.max_connections_per_source` for one address or user | `connections::beyond_the_bound_of_its_source_a_connection_is_turned_away_and_others_are_served`, `connections::over_a_unix_socket_a_source_is_a_user`, `connections::beyond_the_bound_for_all_everybody_is_turned_away` |
 //! | made-up APIs, callers and codes fill metrics and ceilings | `telemetry::labels`, `gateway::target::apis` | `routing::beyond_a_thousand_unknown_apis_all_share_one_bucket_and_label`, `telemetry::metrics::callers_beyond_the_cap_share_a_label` |
 //! | a made-up name for each call passes others who wait | `gateway::admission::fair` | `gateway::admission::fair::ever_new_names_never_pass_one_who_waits` |
+//! | bytes of a caller's, an operator's or an upstream's make the gateway panic or misread them | `fuzzing`: each is held against a second reading | `fuzzing::every_target_holds_on_its_corpus` |
 //! | somebody plays Tencent's host | `net::client`: certificate and name are checked always, TLS 1.2 or later | `upstream::a_certificate_of_an_unknown_authority_is_not_trusted`, `failover::a_primary_with_a_wrong_certificate_gets_no_call` |
 //! | an answer sends the gateway elsewhere | `gateway::forward` follows no redirect | `rewriting::a_redirect_is_not_followed` |
 //! | an answer has no end, or is packed so that it grows without one | `net::body`, `gateway::outcome` | `answers::an_answer_over_the_bound_is_not_relayed`, `net::body::gunzip::stops_at_the_limit` |

@@ -94,10 +94,10 @@ pub(super) fn masked(usersig: &str) -> String {
 }
 
 /// A query string, taken apart and percent-decoded. `+` stands for itself.
-pub(super) struct Query(Vec<(String, String)>);
+pub(crate) struct Query(Vec<(String, String)>);
 
 impl Query {
-    pub(super) fn parse(raw: &str) -> Self {
+    pub(crate) fn parse(raw: &str) -> Self {
         let decoded = |text: &str| percent_decode_str(text).decode_utf8_lossy().into_owned();
         let pair = |text: &str| match text.split_once('=') {
             Some((name, value)) => (decoded(name), decoded(value)),
@@ -107,7 +107,7 @@ impl Query {
     }
 
     /// The five parameters' values, whatever the case of their names.
-    pub(super) fn parameters(&self) -> AuthParameters {
+    pub(crate) fn parameters(&self) -> AuthParameters {
         let mut parameters = AuthParameters::default();
         for (name, value) in &self.0 {
             if let Some(list) = parameters.list_mut(name) {

@@ -40,8 +40,8 @@ mod tasks;
 mod body;
 mod call;
 
-mod auth;
-mod usersig;
+pub(crate) mod auth;
+pub(crate) mod usersig;
 
 mod api;
 mod codes;

@@ -15,13 +15,13 @@ use crate::model::secret::SecretKey;
 
 /// What a UserSig says.
 #[derive(Deserialize)]
-pub(super) struct UserSig {
+pub(crate) struct UserSig {
     #[serde(rename = "TLS.ver")]
     version: String,
     #[serde(rename = "TLS.identifier")]
-    pub(super) identifier: String,
+    pub(crate) identifier: String,
     #[serde(rename = "TLS.sdkappid")]
-    pub(super) sdkappid: u64,
+    pub(crate) sdkappid: u64,
     #[serde(rename = "TLS.time")]
     time: u64,
     #[serde(rename = "TLS.expire")]
@@ -34,7 +34,7 @@ pub(super) struct UserSig {
 
 /// Why a text is no UserSig.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(super) enum BadUserSig {
+pub(crate) enum BadUserSig {
     #[error("usersig holds a character other than A-Z a-z 0-9 * - _")]
     Alphabet,
     #[error("usersig is no base64 after * - _ are turned into + / =")]
@@ -46,7 +46,7 @@ pub(super) enum BadUserSig {
 }
 
 /// Decodes a UserSig. Whether it is any good is not looked at here.
-pub(super) fn decode(text: &str) -> Result<UserSig, BadUserSig> {
+pub(crate) fn decode(text: &str) -> Result<UserSig, BadUserSig> {
     let ordinary = text.bytes().map(|byte| match byte {
         b'*' => Some(b'+'),
         b'-' => Some(b'/'),
@@ -61,17 +61,17 @@ pub(super) fn decode(text: &str) -> Result<UserSig, BadUserSig> {
 
 impl UserSig {
     /// Whether this is the version that is signed with HMAC-SHA256.
-    pub(super) fn is_version_2(&self) -> bool {
+    pub(crate) fn is_version_2(&self) -> bool {
         self.version == "2.0"
     }
 
     /// The Unix second from which on it is no longer valid.
-    pub(super) fn expires_at(&self) -> u64 {
+    pub(crate) fn expires_at(&self) -> u64 {
         self.time.saturating_add(self.expire)
     }
 
     /// Whether `key` made it.
-    pub(super) fn is_made_with(&self, key: &SecretKey) -> bool {
+    pub(crate) fn is_made_with(&self, key: &SecretKey) -> bool {
         let Ok(sig) = STANDARD.decode(&self.sig) else { return false };
         let mut mac = Hmac::<Sha256>::new_from_slice(key.expose()).expect("HMAC takes a key of any length");
         mac.update(self.signed_text().as_bytes());

@@ -14,7 +14,7 @@ use tokens::tokens;
 
 /// The parts of the crate from the top down. A part imports from floors below its own, never from its own.
 const FLOORS: [(u8, &[&str]); 7] = [
-    (6, &["main", "cli"]),
+    (6, &["main", "cli", "fuzzing"]),
     (5, &["app"]),
     (4, &["config"]),
     (3, &["admin"]),

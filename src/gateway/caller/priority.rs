@@ -3,6 +3,10 @@
 //! The header is a dictionary of RFC 9651, of which only `u` means anything here. The rest is still read to its end,
 //! since a `u=1` inside a string is none, and since a header that is malformed anywhere says nothing at all.
 
+use base64::Engine as _;
+use base64::alphabet;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+
 /// How urgent a call is among its caller's own: 0 the most, 7 the least.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Priority(u8);
@@ -114,6 +118,7 @@ impl<'a> Cursor<'a> {
             }
             b'"' => self.string(),
             b':' => self.bytes(),
+            b'%' => self.display_string(),
             b'?' => {
                 self.expect(b'?')?;
                 if self.take(b'0') || self.take(b'1') { Ok(Value::Other) } else { Err(Malformed) }
@@ -161,8 +166,34 @@ impl<'a> Cursor<'a> {
 
     fn bytes(&mut self) -> Result<Value, Malformed> {
         self.expect(b':')?;
-        self.run(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/' | b'='));
-        self.expect(b':').map(|()| Value::Other)
+        let base64 = self.run(|b| b != b':');
+        self.expect(b':')?;
+        BASE64.decode(base64).map(|_| Value::Other).map_err(|_| Malformed)
+    }
+
+    /// UTF-8, percent-encoded with small letters.
+    fn display_string(&mut self) -> Result<Value, Malformed> {
+        self.expect(b'%')?;
+        self.expect(b'"')?;
+        let mut text = Vec::new();
+        loop {
+            text.extend(self.run(|b| matches!(b, b' '..=b'~') && b != b'"' && b != b'%'));
+            if self.take(b'"') {
+                return std::str::from_utf8(&text).map(|_| Value::Other).map_err(|_| Malformed);
+            }
+            self.expect(b'%')?;
+            text.push(16 * self.hex_digit()? + self.hex_digit()?);
+        }
+    }
+
+    fn hex_digit(&mut self) -> Result<u8, Malformed> {
+        let (&digit, rest) = self.0.split_first().ok_or(Malformed)?;
+        self.0 = rest;
+        match digit {
+            b'0'..=b'9' => Ok(digit - b'0'),
+            b'a'..=b'f' => Ok(digit - b'a' + 10),
+            _ => Err(Malformed),
+        }
     }
 
     fn run(&mut self, belongs: impl Fn(u8) -> bool) -> &'a [u8] {
@@ -191,6 +222,14 @@ impl<'a> Cursor<'a> {
     }
 }
 
+/// As forgiving as RFC 9651, section 4.2.7, asks for: padding may be missing.
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::STANDARD,
+    GeneralPurposeConfig::new()
+        .with_decode_allow_trailing_bits(true)
+        .with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -208,6 +247,8 @@ mod tests {
             ("u=1, u=6", 6),
             ("x=\"a, u=1\\\"\", u=2", 2),
             ("x=(1 \"u=0\";p 2.5), *k=tok:/en, b=:aGk=:, d=@17, u=03", 3),
+            ("x=%\"u=1, f%c3%bc%22\", u=2", 2),
+            ("x=:aG:, y=::, z=:aH==:, u=2", 2),
         ] {
             assert_eq!(urgency(line), Ok(Some(Priority(expected))), "{line}");
         }
@@ -247,6 +288,14 @@ mod tests {
             "u=1, x=@1.5",
             "u=1, x=1.",
             "u=1, x=:a",
+            "u=1, x=:a:",
+            "u=1, x=:=aG:",
+            "u=1, x=%",
+            "u=1, x=%\"f%C3%BC\"",
+            "u=1, x=%\"f%c3\"",
+            "u=1, x=%\"f%c\"",
+            "u=1, x=%\"f",
+            "u=1, x=%\"\t\"",
             "u=1, x=(1\"a\")",
         ] {
             assert_eq!(urgency(line), Err(Malformed), "{line}");
