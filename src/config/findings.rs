@@ -5,7 +5,7 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::problem::{Fault, Place, Problem, Problems, may_be_key, quote};
+use super::problem::{Fault, Place, Problem, Problems, quote_odd};
 use super::watch::Files;
 use crate::model::api::edit_distance;
 
@@ -25,7 +25,7 @@ impl fmt::Display for Spot {
         match &self.place {
             Place::File => Ok(()),
             Place::Line(line) => write!(f, " (line {line})"),
-            Place::Variable(name) => write!(f, " ({name})"),
+            Place::Variable(name) => write!(f, " ({})", quote_odd(name)),
         }
     }
 }
@@ -129,7 +129,6 @@ fn nearest(unknown: &UnknownKey, known: &BTreeSet<String>) -> Option<String> {
 
 /// The path of a key in a table. A key that TOML would quote is quoted, and one that may be a secret is not shown.
 pub(super) fn join(parent: &str, key: &str) -> String {
-    let bare = !key.is_empty() && key.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'));
-    let key = if bare && !may_be_key(key) { key.to_owned() } else { quote(key) };
-    if parent.is_empty() { key } else { format!("{parent}.{key}") }
+    let key = quote_odd(key);
+    if parent.is_empty() { key.into_owned() } else { format!("{parent}.{key}") }
 }

@@ -116,7 +116,8 @@ fn read(
 fn overlay(root: &mut Table, environment: &Environment, findings: &mut Findings) {
     for (variable, path, value) in environment.overrides() {
         if let Err(fault) = document::overlay(root, &path, variable, value) {
-            let spot = Spot { key: path.join("."), place: Place::Variable(variable.into()) };
+            let key = path.iter().fold(String::new(), |parent, part| findings::join(&parent, part));
+            let spot = Spot { key, place: Place::Variable(variable.into()) };
             findings.problem(&spot, fault);
         }
     }

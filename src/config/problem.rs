@@ -3,6 +3,7 @@
 //! A problem reads like a compiler's: `gateway.toml:12: app[1].region: found "mars", wanted one of china, …`. What was
 //! found is quoted so that it can be searched for, except where the text may be a secret that stands in the wrong place.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
@@ -84,7 +85,7 @@ impl fmt::Display for Problem {
         match &self.place {
             Place::File => write!(f, "{}: ", self.file.display())?,
             Place::Line(line) => write!(f, "{}:{line}: ", self.file.display())?,
-            Place::Variable(name) => write!(f, "{name}: ")?,
+            Place::Variable(name) => write!(f, "{}: ", quote_odd(name))?,
         }
         if !self.key.is_empty() {
             write!(f, "{}: ", self.key)?;
@@ -137,6 +138,14 @@ impl fmt::Display for Problems {
 
 impl std::error::Error for Problems {}
 
+/// Quotes a name, of a key or a variable, unless it is one that TOML takes as it stands: a line must stay one line,
+/// whoever chose the names in it.
+pub(super) fn quote_odd(name: &str) -> Cow<'_, str> {
+    let bare =
+        !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'));
+    if bare && !may_be_key(name) { name.into() } else { quote(name).into() }
+}
+
 /// Quotes a value that was found, cut to a readable length. A text that may be a secret key in the wrong place, or a
 /// URL with a password, is not shown.
 pub(super) fn quote(text: &str) -> String {
@@ -178,6 +187,11 @@ mod tests {
         assert_eq!(
             problem(Place::Variable("USERSIG_GATEWAY__X".into()), "x", found),
             "USERSIG_GATEWAY__X: x: found \"mars\", wanted one of china, singapore"
+        );
+        let odd = Place::Variable("USERSIG_GATEWAY__A\n2026 forged".into());
+        assert_eq!(
+            problem(odd, "x", Fault::NoToml("empty".into())),
+            r#""USERSIG_GATEWAY__A\n2026 forged": x: empty"#
         );
         assert_eq!(problem(Place::File, "", Fault::NoToml("empty".into())), "gateway.toml: empty");
         assert_eq!(
