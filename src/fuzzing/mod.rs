@@ -11,8 +11,11 @@ pub mod caller_headers;
 pub mod configuration;
 pub mod usersig;
 
-/// Every target: its name, and what runs it.
-pub const TARGETS: [(&str, fn(&[u8])); 5] = [
+/// Runs a target on one input.
+pub type Run = fn(&[u8]);
+
+/// Every target by its name.
+pub const TARGETS: [(&str, Run); 5] = [
     ("answer", answer::run),
     ("call_target", call_target::run),
     ("caller_headers", caller_headers::run),
