@@ -37,11 +37,9 @@ pub(super) fn respond(mut answer: Answer, effect: &Effect, occasion: Occasion<'_
         Effect::EchoUrlInHtml => page(StatusCode::NOT_FOUND, "text/html", not_found_page(url)),
         Effect::Large(bytes) => json(AnswerBody::whole(large(object, shape.code_member(), *bytes))),
         Effect::Truncate => json(AnswerBody::truncated(text(object).as_bytes(), Arc::clone(fate))),
-        Effect::Gzip => {
-            let mut response = json(AnswerBody::whole(gzip(text(object).as_bytes())));
-            response.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
-            response
-        }
+        Effect::Gzip => gzipped(text(object).as_bytes()),
+        Effect::GzipBomb(bytes) => gzipped(large(object, shape.code_member(), *bytes).as_bytes()),
+        Effect::Drip(pause) => json(AnswerBody::whole(text(object)).dripping(*pause)),
         Effect::CloseSilently => json(AnswerBody::whole(text(object)).then_close(Arc::clone(fate))),
         Effect::CloseAnnounced => {
             let mut response = json(AnswerBody::whole(text(object)).then_close(Arc::clone(fate)));
@@ -103,9 +101,12 @@ fn large(mut object: Map<String, Value>, code_member: &str, bytes: usize) -> Str
     large
 }
 
-fn gzip(plain: &[u8]) -> Vec<u8> {
+fn gzipped(plain: &[u8]) -> Response<AnswerBody> {
     let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-    packed.write_all(plain).and_then(|()| packed.finish()).expect("a vector takes every byte")
+    let packed = packed.write_all(plain).and_then(|()| packed.finish()).expect("a vector takes every byte");
+    let mut response = json(AnswerBody::whole(packed));
+    response.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    response
 }
 
 fn not_found_page(url: &str) -> String {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::core::Core;
+use super::core::{Core, MOST_CONNECTIONS};
 use super::faults::{Fault, TooManyFaults};
 use super::quota::Ceilings;
 use super::report::Report;
@@ -43,6 +43,14 @@ impl Control {
     #[must_use]
     pub fn report(&self) -> Report {
         self.0.ledger.report()
+    }
+
+    /// How many connections are open at this moment.
+    #[must_use]
+    pub fn open_connections(&self) -> usize {
+        let taken = MOST_CONNECTIONS - self.0.connections.available_permits();
+        // One place is kept ready for the connection that comes next.
+        taken.saturating_sub(1)
     }
 
     /// Waits until so many calls, whatever they name, arrived since the start or the last reset.

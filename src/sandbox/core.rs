@@ -38,7 +38,7 @@ impl Core {
         Self {
             clock,
             ledger,
-            faults: Queue::default(),
+            faults: Queue::new(settings.seed),
             tasks: Tasks::new(),
             connections: Arc::new(Semaphore::new(MOST_CONNECTIONS)),
             calls: Arc::new(Semaphore::new(MOST_CALLS)),

@@ -26,6 +26,8 @@ pub struct Fault {
     pub api: Option<ApiName>,
     /// How many calls it meets; `None`: every one until the faults are cleared.
     pub calls: Option<u32>,
+    /// It meets one in so many of the calls that it is meant for, by chance; 0 and 1: each of them.
+    pub one_in: u32,
     /// A slow network: waited before the call counts as arrived.
     #[serde(deserialize_with = "text")]
     pub transit: Delay,
@@ -70,6 +72,12 @@ pub enum Effect {
     EchoUrlInHtml,
     /// The call is carried out; the answer is compressed with gzip, whether the caller takes that or not.
     Gzip,
+    /// The call is carried out; the answer is so many bytes long (up to 64 MiB) and compressed with gzip, to a
+    /// thousandth of that.
+    GzipBomb(usize),
+    /// The call is carried out; the answer comes a byte at a time, this long after the one before.
+    #[serde(deserialize_with = "time")]
+    Drip(Duration),
     /// The call is carried out; the answer is so many bytes long (up to 64 MiB), its code at the very end.
     Large(usize),
     /// The call is carried out and answered; then the connection is closed without a warning.
@@ -97,6 +105,12 @@ impl Fault {
         Self { calls: None, ..self }
     }
 
+    /// Meets one call in so many, by chance.
+    #[must_use]
+    pub fn one_in(self, calls: u32) -> Self {
+        Self { one_in: calls, ..self }
+    }
+
     /// Meets only calls of this API.
     #[must_use]
     pub fn on(self, api: ApiName) -> Self {
@@ -114,6 +128,7 @@ impl Default for Fault {
         Self {
             api: None,
             calls: Some(1),
+            one_in: 1,
             transit: none,
             before_body: none,
             before_answer: none,
@@ -176,13 +191,22 @@ impl FromStr for Delay {
 pub struct TooManyFaults;
 
 /// The faults that wait for a call.
-#[derive(Default)]
-pub(super) struct Queue(Mutex<VecDeque<Fault>>);
+pub(super) struct Queue(Mutex<Waiting>);
+
+struct Waiting {
+    faults: VecDeque<Fault>,
+    /// Decides which calls a fault meets by chance; seeded, so that a run can be repeated.
+    random: fastrand::Rng,
+}
 
 impl Queue {
+    pub(super) fn new(seed: u64) -> Self {
+        Self(Mutex::new(Waiting { faults: VecDeque::new(), random: fastrand::Rng::with_seed(seed) }))
+    }
+
     /// Adds all of them, or none where they do not all find room.
     pub(super) fn push_all(&self, faults: Vec<Fault>) -> Result<(), TooManyFaults> {
-        let mut waiting = self.lock();
+        let waiting = &mut self.lock().faults;
         if waiting.len() + faults.len() > MOST_FAULTS {
             return Err(TooManyFaults);
         }
@@ -192,8 +216,9 @@ impl Queue {
 
     /// The fault that this call meets; one that does nothing when there is none.
     pub(super) fn take(&self, api: Option<&ApiName>) -> Fault {
-        let mut waiting = self.lock();
-        let Some(place) = waiting.iter().position(|fault| fault.meets(api)) else {
+        let Waiting { faults: waiting, random } = &mut *self.lock();
+        let mut hits = |fault: &Fault| fault.one_in <= 1 || random.u32(0..fault.one_in) == 0;
+        let Some(place) = waiting.iter().position(|fault| fault.meets(api) && hits(fault)) else {
             return Fault::default();
         };
         let fault = waiting[place].clone();
@@ -206,10 +231,10 @@ impl Queue {
     }
 
     pub(super) fn clear(&self) {
-        self.lock().clear();
+        self.lock().faults.clear();
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, VecDeque<Fault>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Waiting> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -229,6 +254,10 @@ where
 {
     let text = Option::<String>::deserialize(from)?;
     text.map(|text| text.parse().map_err(serde::de::Error::custom)).transpose()
+}
+
+fn time<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
+    duration::parse(&String::deserialize(from)?).map_err(serde::de::Error::custom)
 }
 
 fn code<'de, D: Deserializer<'de>>(from: D) -> Result<ErrorCode, D::Error> {
@@ -251,7 +280,7 @@ mod tests {
 
     #[test]
     fn a_call_takes_the_first_fault_meant_for_it_as_often_as_it_says() {
-        let queue = Queue::default();
+        let queue = Queue::new(0);
         let (send, check) = (api("openim/sendmsg"), api("im_open_login_svc/account_check"));
         let faults =
             vec![answer(1).times(2).on(send.clone()), answer(2), answer(3).on(check.clone()).for_ever()];
@@ -269,8 +298,22 @@ mod tests {
     }
 
     #[test]
+    fn a_fault_that_leaves_it_to_chance_meets_its_share_of_calls() {
+        let queue = Queue::new(7);
+        queue.push_all(vec![answer(1).one_in(100).for_ever(), answer(2).one_in(50).times(3)]).unwrap();
+        let met = (0..10_000).map(|_| queue.take(None).effect);
+        let (mut first, mut second) = (0, 0);
+        for effect in met {
+            first += i32::from(effect == Effect::Answer(ErrorCode(1)));
+            second += i32::from(effect == Effect::Answer(ErrorCode(2)));
+        }
+        assert!((70..130).contains(&first), "{first} of 10,000");
+        assert_eq!(second, 3, "as often as it says, and no oftener");
+    }
+
+    #[test]
     fn the_queue_is_bounded_and_takes_all_or_nothing() {
-        let queue = Queue::default();
+        let queue = Queue::new(0);
         queue.push_all(vec![answer(1); 999]).unwrap();
         assert_eq!(queue.push_all(vec![answer(1); 2]), Err(TooManyFaults));
         assert_eq!(queue.push_all(vec![answer(1)]), Ok(()));
@@ -289,6 +332,8 @@ mod tests {
         assert_eq!(read(fault).unwrap(), expected);
         assert_eq!(read(r#"{"effect":"not-json","calls":null}"#).unwrap().calls, None);
         assert_eq!(read(r#"{"effect":{"large":9}}"#).unwrap().effect, Effect::Large(9));
+        let drip = read(r#"{"effect":{"drip":"5ms"},"one_in":9}"#).unwrap();
+        assert_eq!(drip, Fault::new(Effect::Drip(Duration::from_millis(5))).one_in(9));
         for (bad, said) in [
             (r#"{"efect":"stall"}"#, "efect"),
             (r#"{"effect":"explode"}"#, "explode"),

@@ -116,6 +116,29 @@ async fn a_compressed_answer() {
 }
 
 #[tokio::test]
+async fn an_answer_that_unpacks_to_far_more() {
+    let reply = spoilt(Effect::GzipBomb(2_000_000)).await;
+    assert_eq!(reply.header("content-encoding").as_deref(), Some("gzip"));
+    assert!(reply.body.len() < 20_000, "{} bytes", reply.body.len());
+    let mut plain = String::new();
+    io::Read::read_to_string(&mut flate2::read::GzDecoder::new(&reply.body[..]), &mut plain).unwrap();
+    assert_eq!(
+        (plain.len(), &serde_json::from_str::<Value>(&plain).unwrap()["ErrorCode"]),
+        (2_000_000, &json!(0))
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_comes_a_byte_at_a_time() {
+    let (sandbox, mut client) = with(Fault::new(Effect::Drip(Duration::from_secs(1)))).await;
+    let sent = Instant::now();
+    let reply = client.call(GET_CALLBACK, json!({})).await;
+    assert_eq!(reply.code(), 0);
+    assert_eq!(sent.elapsed().as_secs(), reply.body.len() as u64 - 1);
+    sandbox.stop().await;
+}
+
+#[tokio::test]
 async fn a_large_answer_has_its_code_at_the_end() {
     let reply = spoilt(Effect::Large(300_000)).await;
     assert_eq!((reply.body.len(), reply.code()), (300_000, 0));
