@@ -34,6 +34,7 @@ use crate::gateway::pipeline::{Gateway, InFlight, Shared};
 use crate::gateway::target::Apis;
 use crate::gateway::trip::Trips;
 use crate::model::secret::AdminToken;
+use crate::net::body::Room;
 use crate::net::listener::{Bound, BoundSocket, ListenAddress, MostConnections, Share};
 use crate::net::stop::{Phase, Stopper};
 use crate::net::tls::{ServerTls, ServerTlsError};
@@ -280,6 +281,7 @@ fn share(
         live: ArcSwap::from_pointee(live),
         apis,
         metrics: Arc::clone(metrics),
+        room: Room::of(limits.buffered),
         limits,
         in_flight: Arc::new(InFlight::at_most(max_in_flight)),
     });

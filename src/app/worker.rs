@@ -5,16 +5,16 @@ use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use rustls::ServerConfig;
-use tokio::io::AsyncWriteExt;
+use tokio::sync::Semaphore;
 use tokio::task::LocalSet;
 use tokio_rustls::TlsAcceptor;
 
 use crate::gateway::pipeline::{Gateway, Shared};
 use crate::gateway::rejection::Rejection;
 use crate::net::connection::{self, Unreadable};
-use crate::net::listener::{self, Accepted, NoSeat, Stream};
+use crate::net::listener::{self, Accepted, NoSeat, Peer, Stream};
 use crate::net::remote::Remote;
-use crate::net::stop::{Phase, Stop};
+use crate::net::stop::{Phase, Stop, Stopper};
 use crate::telemetry::metrics::Listener;
 
 /// What a worker needs.
@@ -43,10 +43,18 @@ impl Worker {
     async fn work(self, part: listener::Worker) {
         let stop = self.stop.clone();
         let gateway = Gateway::new(Arc::clone(&self.shared));
+        let door = std::rc::Rc::new(Door::new());
         let worker = std::rc::Rc::new(self);
         let accepting = part.accept(stop.wait_for(Phase::Closing), |accepted| {
-            let (worker, gateway) = (std::rc::Rc::clone(&worker), gateway.clone());
-            tokio::task::spawn_local(async move { worker.serve(accepted, gateway).await });
+            let (worker, door) = (std::rc::Rc::clone(&worker), std::rc::Rc::clone(&door));
+            let gateway = gateway.clone();
+            tokio::task::spawn_local(async move {
+                let Accepted { stream, peer, seat } = accepted;
+                match seat {
+                    Ok(_seat) => worker.serve(stream, peer, gateway).await,
+                    Err(no_seat) => worker.turn_away(stream, peer, no_seat, &door, gateway).await,
+                }
+            });
         });
         if let Err(error) = accepting.await {
             tracing::error!(%error, "a worker cannot accept connections");
@@ -55,12 +63,7 @@ impl Worker {
         stop.wait_for(Phase::Killed).await;
     }
 
-    async fn serve(&self, accepted: Accepted, gateway: Gateway) {
-        let Accepted { stream, peer, seat } = accepted;
-        let _seat = match seat {
-            Ok(seat) => seat,
-            Err(no_seat) => return self.turn_away(stream, no_seat).await,
-        };
+    async fn serve(&self, stream: Stream, peer: Peer, gateway: Gateway) {
         let _open = self.shared.metrics.connection(Listener::Gateway);
         let limits = self.connection_limits();
         let service = |names| {
@@ -75,19 +78,33 @@ impl Worker {
         }
     }
 
-    /// Tells a caller for whom there is no place, quickly and without reading what it sends.
-    async fn turn_away(&self, mut stream: Stream, no_seat: NoSeat) {
-        let gateway = Gateway::new(Arc::clone(&self.shared));
-        let words = gateway.refuse(&Rejection::TooManyConnections(no_seat));
-        let told = async {
-            // TLS would have to be set up first, which is what there is no room for.
-            if self.tls.load().is_none() {
-                stream.write_all(&words).await?;
-            }
-            stream.shutdown().await
+    /// Tells a caller for whom there is no place so, once it asks, and then closes the connection: in whatever HTTP it
+    /// speaks, and so that it hears it.
+    async fn turn_away(&self, stream: Stream, peer: Peer, no_seat: NoSeat, door: &Door, gateway: Gateway) {
+        let Ok(_place) = door.places.try_acquire() else { return };
+        let limits = connection::Limits {
+            header_timeout: AT_THE_DOOR.min(self.shared.limits.header_timeout),
+            idle_timeout: AT_THE_DOOR.min(self.shared.limits.idle_timeout),
+            ..self.connection_limits()
         };
-        // Whether it was heard or not, the connection is done.
-        let _: Result<std::io::Result<()>, _> = tokio::time::timeout(TURNED_AWAY_WITHIN, told).await;
+        let full = Rejection::TooManyConnections(no_seat);
+        let refusing = gateway.clone();
+        let service = |names| {
+            let (gateway, full) = (gateway, std::rc::Rc::new(full));
+            let remote = Remote { peer, names };
+            move |request| {
+                let response = gateway.turn_away(&request, remote.clone(), &full);
+                std::future::ready(response)
+            }
+        };
+        let refuse = |unreadable| refusing.refuse(&self.rejection(unreadable));
+        let (tls, stop) = (self.tls.load_full().map(TlsAcceptor::from), door.stop());
+        let served = connection::serve(stream, tls.as_ref(), &limits, &stop, service, refuse);
+        tokio::select! {
+            // Whether it was heard or not, the connection is done.
+            _ = tokio::time::timeout(2 * AT_THE_DOOR, served) => {}
+            () = self.stop.wait_for(Phase::Closing) => {}
+        }
     }
 
     fn connection_limits(&self) -> connection::Limits {
@@ -108,4 +125,26 @@ impl Worker {
     }
 }
 
-const TURNED_AWAY_WITHIN: Duration = Duration::from_secs(1);
+/// Where callers stand for whom there is no place, until they have heard so.
+struct Door {
+    /// Answers there say that the connection ends.
+    ends: Stopper,
+    places: Semaphore,
+}
+
+impl Door {
+    fn new() -> Self {
+        let ends = Stopper::new();
+        ends.advance(Phase::Draining);
+        Self { ends, places: Semaphore::new(PLACES_AT_THE_DOOR) }
+    }
+
+    fn stop(&self) -> Stop {
+        self.ends.signal()
+    }
+}
+
+/// How long a caller may stand at the door before it asks.
+const AT_THE_DOOR: Duration = Duration::from_secs(5);
+/// For each worker. Beyond these, connections are closed at once and unheard.
+const PLACES_AT_THE_DOOR: usize = 256;

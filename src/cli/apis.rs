@@ -105,6 +105,27 @@ mod tests {
     }
 
     #[test]
+    fn columns_begin_where_their_headings_do_and_ceilings_end_there() {
+        let text = table(catalogue(), None);
+        let (heading, rows) = text.split_once('\n').unwrap();
+        let column = |name: &str| heading.find(name).unwrap();
+        let ceilings_end = column("CALLS/S") + "CALLS/S".len();
+        let lines: Vec<&str> = rows.lines().take_while(|line| !line.is_empty()).collect();
+        assert_eq!(lines.len(), catalogue().entries().count());
+        for (line, (name, entry)) in lines.iter().zip(catalogue().entries()) {
+            assert!(line.is_ascii(), "{name}: a byte is a column");
+            let is_gap = |at: usize| line[at - 2..at].trim().is_empty() && !line[at..=at].trim().is_empty();
+            for heading in ["REPEAT", "PRODUCT", "SUMMARY"] {
+                assert!(is_gap(column(heading)), "{heading} of {name}: {line}");
+            }
+            assert_eq!(&line[column("SUMMARY")..], entry.summary);
+            let ceiling = line[..ceilings_end].split_whitespace().last().unwrap();
+            assert!(line[..ceilings_end].ends_with(ceiling), "{name}: {line}");
+            assert_eq!(&line[ceilings_end..ceilings_end + 2], "  ", "{name}: {line}");
+        }
+    }
+
+    #[test]
     fn a_line_is_cut_to_the_terminal() {
         let rows = |width| -> Vec<String> {
             table(catalogue(), width).lines().take(174).map(String::from).collect()

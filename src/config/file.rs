@@ -11,7 +11,7 @@ use http::HeaderName;
 
 use super::reader::{At, Field, Keys, List, Named, TableReader, Tables};
 use super::words::{
-    AccessShare, BodyBytes, CeilingText, Count, CountOrNone, HeadBytes, Headroom, Repeat, Share, Timeout,
+    AccessShare, BodyBytes, BufferBytes, CeilingText, Count, CountOrNone, HeadBytes, Headroom, Repeat, Share, Timeout,
     Workers,
 };
 use crate::gateway::HttpStatus;
@@ -83,6 +83,7 @@ keys! {
         header_bytes: Field<HeadBytes>,
         request_body: Field<BodyBytes>,
         answer_body: Field<BodyBytes>,
+        buffered: Field<BufferBytes>,
         header_timeout: Field<Timeout>,
         body_timeout: Field<Timeout>,
         idle_timeout: Field<Timeout>,

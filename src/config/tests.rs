@@ -86,6 +86,7 @@ fn every_key_reaches_its_setting() {
         header_bytes = "8KiB"
         request_body = "2KiB"
         answer_body = "3KiB"
+        buffered = "1MiB"
         header_timeout = "1s"
         body_timeout = "2s"
         idle_timeout = "3s"
@@ -144,6 +145,7 @@ fn every_key_reaches_its_setting() {
         header_bytes: 8192,
         request_body: 2048,
         answer_body: 3072,
+        buffered: 1 << 20,
         header_timeout: seconds(1),
         body_timeout: seconds(2),
         idle_timeout: seconds(3),

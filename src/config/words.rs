@@ -44,6 +44,10 @@ pub(super) struct HeadBytes(pub(super) usize);
 #[derive(Debug, Clone, Copy)]
 pub(super) struct BodyBytes(pub(super) usize);
 
+/// Memory for bodies.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct BufferBytes(pub(super) usize);
+
 /// A duration above zero.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Timeout(pub(super) Duration);
@@ -369,6 +373,12 @@ impl Scalar for HeadBytes {
 impl Scalar for BodyBytes {
     fn read(value: &Value) -> Result<Self, String> {
         sized(value, 1 << 10, 1 << 30).map(Self)
+    }
+}
+
+impl Scalar for BufferBytes {
+    fn read(value: &Value) -> Result<Self, String> {
+        sized(value, 1 << 20, 1 << 40).map(Self)
     }
 }
 

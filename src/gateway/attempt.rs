@@ -17,6 +17,8 @@ mod settings;
 mod single;
 mod tie;
 
+use std::sync::Arc;
+
 use tokio::time::Instant;
 
 pub use budget::Budgets;
@@ -31,6 +33,7 @@ use super::record::Record;
 use super::rejection::Rejection;
 use super::reply::Relayed;
 use super::trip::Trips;
+use crate::net::body::Room;
 use crate::net::client::Client;
 use next::{Next, Repeats};
 
@@ -53,12 +56,14 @@ pub struct Means<'a> {
     pub live: &'a super::Settings,
     /// The longest answer, in bytes.
     pub longest_answer: usize,
+    /// Where answers are held.
+    pub room: &'a Arc<Room>,
 }
 
 /// Tries a call until its outcome is to be handed over. `deadline` is the whole call's.
 ///
-/// Once the `tie` says that the call is under way, whoever drops this future should let it run to its end instead, and
-/// cut the tie: it is then not tried again.
+/// Once the `tie` says that a try has begun to leave, whoever drops this future should let it run to its end instead, and
+/// cut the tie: no further try leaves then.
 ///
 /// # Errors
 /// When the call got no turn or no UserSig, or no usable answer came.
@@ -74,13 +79,23 @@ pub async fn run(
     // One place in the order of arrival for all tries: whoever is refused for rate comes back to it.
     let arrival = means.admission.arrive();
     let mut ready = single::prepare(means, grant, arrival, deadline, record).await?;
+    // What the try before brought.
+    let mut before = None;
     loop {
         let sending = Sending {
             deadline: deadline.min(Instant::now() + means.live.upstream.request_timeout),
-            under_way: tie.under_way(),
+            begun: tie.begun(),
             avoid: repeats.unanswered_at(),
         };
-        let tried = single::send(means, ready, call, sending, record).await;
+        let tried = single::send(means, ready, call, sending, record);
+        let tried = match before {
+            None => tried.await,
+            Some(result) => tokio::select! {
+                biased;
+                () = tie.is_cut_before_the_next_try() => return result,
+                tried = tried => tried,
+            },
+        };
         let (result, next) = repeats.after(tried, record.wait());
         let reason = match next {
             Next::Done => return result,
@@ -101,12 +116,13 @@ pub async fn run(
         };
         ready = tokio::select! {
             biased;
-            () = tie.is_cut() => return result,
+            () = tie.is_cut_before_the_next_try() => return result,
             repeat = repeat => match repeat {
                 Some(ready) => ready,
                 None => return result,
             },
         };
+        before = Some(result);
         record.retrying(reason);
     }
 }

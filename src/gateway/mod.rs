@@ -103,6 +103,8 @@ pub struct Limits {
     pub request_body: usize,
     /// The longest answer, in bytes.
     pub answer_body: usize,
+    /// How much memory bodies may take together, in bytes: those of requests half of it, those of answers the rest.
+    pub buffered: usize,
     /// Until a request's headers must be complete.
     pub header_timeout: Duration,
     /// Until a request's body must be complete.
@@ -117,6 +119,7 @@ impl Default for Limits {
             header_bytes: 32 * 1024,
             request_body: 1024 * 1024,
             answer_body: 16 * 1024 * 1024,
+            buffered: 256 * 1024 * 1024,
             header_timeout: Duration::from_secs(10),
             body_timeout: Duration::from_secs(30),
             idle_timeout: Duration::from_secs(75),

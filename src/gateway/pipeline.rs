@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -27,7 +27,7 @@ use super::reply::{self, Aside, Content, Relayed, ReplyBody};
 use super::target::{self, Apis};
 use super::trip::Trips;
 use super::{Limits, Settings, attempt, policy};
-use crate::net::body::{self, ReadError};
+use crate::net::body::{self, Counted, CountedError, Part, ReadError, Room};
 use crate::net::client::Client;
 use crate::net::listener::Peer;
 use crate::net::remote::Remote;
@@ -56,6 +56,8 @@ pub struct Shared {
     pub limits: Limits,
     /// Calls under way.
     pub in_flight: Arc<InFlight>,
+    /// Memory for bodies.
+    pub room: Arc<Room>,
 }
 
 /// One worker's gateway.
@@ -88,29 +90,38 @@ impl Gateway {
         let live = self.shared.live.load_full();
         let http_status = live.answers.http_status;
         let caller = caller::identify(request.headers(), remote, &live.callers);
-        let request_id: Arc<str> =
-            caller.wishes().request_id.as_ref().map_or_else(made_request_id, |id| id.as_str().into());
+        let request_id = request_id(&caller);
         let tie = Tie::default();
         let record = Record::begin(
             &self.shared.metrics,
             live.record,
             &caller,
             Arc::clone(&request_id),
-            Rc::clone(tie.under_way()),
+            Rc::clone(tie.begun()),
         );
 
         let call = self.clone().record_and_reply(live, caller, request, tie.clone(), record);
-        let failed = move || {
-            let aside = Aside {
-                request_id: &request_id,
-                api: None,
-                wait: Duration::ZERO,
-                upstream: None,
-                attempts: 0,
-            };
-            reply::reject(&Rejection::Panicked, http_status, &aside)
-        };
+        let failed = move || reply::reject(&Rejection::Panicked, http_status, &Aside::of_unsent(&request_id));
         ToItsEnd { call: Some(Box::pin(call)), tie, failed }
+    }
+
+    /// Refuses a call without a look at what it wants, and records that.
+    #[must_use]
+    pub fn turn_away<B>(
+        &self,
+        request: &Request<B>,
+        remote: Remote,
+        rejection: &Rejection,
+    ) -> Response<ReplyBody> {
+        let live = self.shared.live.load();
+        let caller = caller::identify(request.headers(), remote, &live.callers);
+        let request_id = request_id(&caller);
+        let aside = Aside::of_unsent(&request_id);
+        let response = reply::reject(rejection, live.answers.http_status, &aside);
+        let length = usize::try_from(response.body().size_hint().lower()).unwrap_or(0);
+        Record::begin(&self.shared.metrics, live.record, &caller, request_id, Rc::default())
+            .rejected(rejection, length);
+        response
     }
 
     /// Records the refusal of a caller whose request cannot be read, and gives what it is told: the bytes of a whole
@@ -182,7 +193,8 @@ impl Gateway {
         let mut grant = policy::allow(caller, target, &live.rules)?;
         only_post(&head.method)?;
         let deadline = Deadline::of(record.began(), grant.caller());
-        let body = read_body(body, &head.headers, &shared.limits, deadline).await?;
+        let part = shared.room.for_request();
+        let body = read_body(body, &head.headers, part, &shared.limits, deadline).await?;
         record.body(body.len());
         let deadline = deadline.of_call(Instant::now(), live.upstream.total_timeout);
         if grant.identify(&shared.apis) {
@@ -199,6 +211,7 @@ impl Gateway {
             client: &self.client,
             live,
             longest_answer: shared.limits.answer_body,
+            room: &shared.room,
         };
         attempt::run(means, &grant, &call, deadline, tie, record).await
     }
@@ -252,6 +265,7 @@ fn only_post(method: &Method) -> Result<(), Rejection> {
 async fn read_body<B: Body>(
     body: B,
     headers: &HeaderMap,
+    mut part: Part,
     limits: &Limits,
     deadline: Deadline,
 ) -> Result<Bytes, BadBody> {
@@ -259,12 +273,14 @@ async fn read_body<B: Body>(
     if !headers.get_all(header::CONTENT_ENCODING).iter().all(plain) {
         return Err(BadBody::Encoded);
     }
-    let reading = body::read_capped(body, limits.request_body);
+    let body = pin!(body);
+    let reading = body::read_capped(Counted::new(body, &mut part), limits.request_body);
     let (until, limit) = deadline.of_body(Instant::now(), limits.body_timeout);
     let body = match tokio::time::timeout_at(until, reading).await {
         Ok(Ok(body)) => body,
         Ok(Err(ReadError::TooLong { limit })) => return Err(BadBody::TooLong(limit)),
-        Ok(Err(ReadError::Broken(_))) => return Err(BadBody::BrokenOff),
+        Ok(Err(ReadError::Broken(CountedError::NoRoom(no_room)))) => return Err(no_room.into()),
+        Ok(Err(ReadError::Broken(CountedError::Body(_)))) => return Err(BadBody::BrokenOff),
         Err(_) => return Err(BadBody::TooSlow(limit)),
     };
     if body.trim_ascii().is_empty() {
@@ -273,7 +289,7 @@ async fn read_body<B: Body>(
     let text = std::str::from_utf8(&body).map_err(|error| BadBody::NotJson(error.to_string()))?;
     // Serde's words give line and column and quote nothing.
     let _: IgnoredAny = serde_json::from_str(text).map_err(|error| BadBody::NotJson(error.to_string()))?;
-    if text.trim_ascii_start().starts_with('{') { Ok(body) } else { Err(BadBody::NotAnObject) }
+    if text.trim_ascii_start().starts_with('{') { Ok(part.hold(body)) } else { Err(BadBody::NotAnObject) }
 }
 
 /// Ends the record now and gives up the place, or lets a long answer do both.
@@ -288,6 +304,11 @@ fn record_relayed(record: Record, relayed: &mut Relayed, place: Place) {
             }));
         }
     }
+}
+
+/// The caller's own, or one that is made.
+fn request_id(caller: &Caller) -> Arc<str> {
+    caller.wishes().request_id.as_ref().map_or_else(made_request_id, |id| id.as_str().into())
 }
 
 fn made_request_id() -> Arc<str> {
@@ -320,7 +341,7 @@ impl<F: Future + 'static, R: Fn() -> F::Output + Unpin> Future for ToItsEnd<F, R
 impl<F: Future + 'static, R> Drop for ToItsEnd<F, R> {
     fn drop(&mut self) {
         if let Some(call) =
-            self.call.take().filter(|_| self.tie.under_way().get() && !std::thread::panicking())
+            self.call.take().filter(|_| self.tie.begun().get() > 0 && !std::thread::panicking())
         {
             self.tie.cut();
             tokio::task::spawn_local(async move {

@@ -40,8 +40,8 @@ pub struct Record {
     tries: Vec<(Endpoint, &'static str)>,
     upstream: Option<Duration>,
     bytes_in: usize,
-    /// Whether any of it was sent, as whoever sends it sees it.
-    under_way: Rc<Cell<bool>>,
+    /// How many tries have begun to leave, as whoever sends them sees it.
+    begun: Rc<Cell<u32>>,
     ended: bool,
 }
 
@@ -60,14 +60,14 @@ struct End<'a> {
 }
 
 impl Record {
-    /// A call begins now. `under_way` becomes true when its first byte is sent.
+    /// A call begins now. `begun` counts its tries that begin to leave.
     #[must_use]
     pub fn begin(
         metrics: &Arc<Metrics>,
         settings: RecordSettings,
         caller: &Caller,
         request_id: Arc<str>,
-        under_way: Rc<Cell<bool>>,
+        begun: Rc<Cell<u32>>,
     ) -> Self {
         for header in caller.ignored() {
             metrics.ignored_header(header.label());
@@ -84,7 +84,7 @@ impl Record {
             tries: Vec::new(),
             upstream: None,
             bytes_in: 0,
-            under_way,
+            begun,
             ended: false,
         }
     }
@@ -289,7 +289,7 @@ impl Record {
 impl Drop for Record {
     fn drop(&mut self) {
         if !self.ended {
-            let rejection = match (std::thread::panicking(), self.under_way.get()) {
+            let rejection = match (std::thread::panicking(), self.begun.get() > 0) {
                 (true, _) => Rejection::Panicked,
                 (false, true) => Rejection::LeftEarly,
                 (false, false) => Rejection::CallerGone,

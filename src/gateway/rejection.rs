@@ -15,6 +15,7 @@ use super::policy::Denied;
 use super::target::{BadPath, TargetError};
 use super::trip::Tripped;
 use crate::model::app::AppName;
+use crate::net::body::NoRoom;
 use crate::net::client::ConnectError;
 use crate::net::listener::NoSeat;
 
@@ -97,6 +98,9 @@ pub enum BadBody {
     /// It is longer than allowed.
     #[error("the body is longer than {0} bytes, which `limits.request_body` allows")]
     TooLong(usize),
+    /// There is no memory for it.
+    #[error(transparent)]
+    NoRoom(#[from] NoRoom),
     /// It did not come in time.
     #[error("the body was not complete within {}", crate::model::duration::format(*.0))]
     TooSlow(Duration),
@@ -172,6 +176,7 @@ impl Rejection {
             Self::Tripped(_)
             | Self::InDoubt(_)
             | Self::CannotSign(_)
+            | Self::Body(BadBody::NoRoom(_))
             | Self::Overloaded(_)
             | Self::TooManyConnections(_) => StatusCode::SERVICE_UNAVAILABLE,
         }
@@ -189,6 +194,7 @@ impl Rejection {
             Self::Method(_) => "method",
             Self::Denied(denied) => denied.label(),
             Self::Body(BadBody::TooLong(_)) => "body_too_long",
+            Self::Body(BadBody::NoRoom(_)) | Self::Unusable { what: Unusable::NoRoom(_), .. } => "no_room",
             Self::Body(BadBody::TooSlow(_)) => "body_too_slow",
             Self::Body(BadBody::BrokenOff) => "body_broken_off",
             Self::Body(BadBody::Encoded) => "body_encoded",
@@ -238,7 +244,9 @@ impl Rejection {
         match self {
             Self::NotAdmitted(not_admitted) => Some(not_admitted.turn_in),
             Self::Tripped(tripped) => Some(tripped.probe_in),
-            Self::Overloaded(_) | Self::TooManyConnections(_) => Some(Duration::from_secs(1)),
+            Self::Overloaded(_) | Self::TooManyConnections(_) | Self::Body(BadBody::NoRoom(_)) => {
+                Some(Duration::from_secs(1))
+            }
             _ => None,
         }
     }
@@ -247,7 +255,10 @@ impl Rejection {
     #[must_use]
     pub fn proxy_status(&self) -> ProxyStatus {
         let (error, details) = match self {
-            Self::NotAdmitted(_) | Self::Overloaded(_) => ("http_request_denied", "gateway-limited"),
+            Self::NotAdmitted(_) | Self::Overloaded(_) | Self::Body(BadBody::NoRoom(_)) => {
+                ("http_request_denied", "gateway-limited")
+            }
+            Self::Unusable { what: Unusable::NoRoom(_), .. } => ("proxy_internal_error", "gateway-limited"),
             Self::TooManyConnections(_) => ("connection_limit_reached", "gateway-limited"),
             Self::Failed(failure) => match &failure.cause {
                 Cause::BadUrl(_) => ("http_request_error", "bad-call"),

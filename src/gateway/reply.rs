@@ -61,6 +61,14 @@ pub struct Aside<'a> {
     pub attempts: u32,
 }
 
+impl<'a> Aside<'a> {
+    /// What a call tells that came nowhere.
+    #[must_use]
+    pub fn of_unsent(request_id: &'a str) -> Self {
+        Self { request_id, api: None, wait: Duration::ZERO, upstream: None, attempts: 0 }
+    }
+}
+
 /// A reply's body.
 #[derive(Debug)]
 pub enum ReplyBody {
@@ -136,8 +144,7 @@ pub fn reject(rejection: &Rejection, http_status: HttpStatus, aside: &Aside<'_>)
 /// A rejection as the bytes of a whole HTTP/1.1 response: for a connection on which no request could be read.
 #[must_use]
 pub fn as_bytes(rejection: &Rejection, http_status: HttpStatus, request_id: &str) -> Bytes {
-    let aside = Aside { request_id, api: None, wait: Duration::ZERO, upstream: None, attempts: 0 };
-    let (head, body) = reject(rejection, http_status, &aside).into_parts();
+    let (head, body) = reject(rejection, http_status, &Aside::of_unsent(request_id)).into_parts();
     let body = match body {
         ReplyBody::Whole(Some(body)) => body,
         ReplyBody::Whole(None) | ReplyBody::Long(_) => Bytes::new(),

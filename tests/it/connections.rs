@@ -57,9 +57,10 @@ async fn over_a_unix_socket_a_source_is_a_user() {
     let world = builder.start().await;
     let mut first = Client::over(UnixStream::connect(&path).await.unwrap(), "localhost").await;
     assert_eq!(first.send(post(READ, "{}")).await.codes(), (200, 0));
-    let mut told = String::new();
-    UnixStream::connect(&path).await.unwrap().read_to_string(&mut told).await.unwrap();
-    assert!(told.starts_with("HTTP/1.1 503 ") && told.contains("from your address or user"), "{told}");
+    let mut second = Client::over(UnixStream::connect(&path).await.unwrap(), "localhost").await;
+    let told = second.send(post(READ, "{}")).await;
+    assert_eq!(told.codes(), (503, 9_900_503));
+    assert!(told.error_info().contains("from your address or user"), "{}", told.error_info());
     drop(first);
     world.end().await;
 }
@@ -106,11 +107,9 @@ async fn caller(world: &World, from: [u8; 4]) -> Client {
     Client::over(connect(world, from).await, world.host()).await
 }
 
-/// What a connection is told for which there is no place: nothing was sent on it.
+/// What a caller is told for whom there is no place.
 async fn turned_away(world: &World, from: [u8; 4]) -> Answer {
-    let mut told = Vec::new();
-    connect(world, from).await.read_to_end(&mut told).await.unwrap();
-    Answer::read(&told)
+    caller(world, from).await.send(post(READ, "{}")).await
 }
 
 const PATIENCE: Duration = Duration::from_secs(20);

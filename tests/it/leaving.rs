@@ -4,13 +4,15 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::oneshot;
 use usersig_gateway::gateway;
 use usersig_gateway::gateway::admission::ApiCeiling;
 use usersig_gateway::sandbox::{Delay, Effect, Fault};
 
 use crate::world::{Builder, World, api};
 
+const READ: &str = "live_config/get_callback";
 const WRITE: &str = "live_config/delete_callback_token";
 const SELDOM: &str = "live_config/delete_callback";
 
@@ -48,6 +50,61 @@ async fn a_sent_call_that_goes_wrong_unheard_is_a_fault() {
         .await;
     assert_eq!(world.metrics().await.sum("calls_total", &[]), 1.0);
     world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repeat_that_is_still_connecting_is_not_sent_for_a_caller_who_left() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
+    let (asked, second) = oneshot::channel();
+    let (let_through, go) = oneshot::channel();
+    let proxy = tokio::spawn(proxy_that_holds_the_second(listener, asked, go));
+    let builder = Builder::new().plain().tuned(move |live| {
+        patient(live);
+        (live.upstream.egress_proxy, live.upstream.connect_timeout) = (Some(url), Duration::from_secs(60));
+    });
+    let world = builder.start().await;
+    world.sandbox.control().inject(Fault::new(Effect::ResetAfterReading)).unwrap();
+    let caller = begin(&world, READ).await;
+    second.await.unwrap();
+    drop(caller);
+    world.until(|metrics| metrics.sum("calls_total", &[("api", READ), ("outcome", "fault")]) == 1.0).await;
+    let_through.send(()).unwrap();
+    proxy.await.unwrap();
+    // One call in, one that reached the sandbox, and nobody to hear an answer.
+    assert_eq!(world.report().arrived, 1);
+    assert_eq!(world.metrics().await.sum("attempts_total", &[]), 1.0);
+    world.end().await;
+}
+
+/// A CONNECT proxy that serves two connections, the second once it is told to, and ends with them.
+async fn proxy_that_holds_the_second(
+    listener: TcpListener,
+    asked: oneshot::Sender<()>,
+    go: oneshot::Receiver<()>,
+) {
+    let first = listener.accept().await.unwrap().0;
+    let first = tokio::spawn(tunnel(first));
+    let second = listener.accept().await.unwrap().0;
+    asked.send(()).unwrap();
+    go.await.unwrap();
+    tunnel(second).await;
+    first.await.unwrap();
+}
+
+/// Serves one CONNECT to its end.
+async fn tunnel(mut client: TcpStream) {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(client.read_u8().await.unwrap());
+    }
+    let head = String::from_utf8(head).unwrap();
+    let target = head.strip_prefix("CONNECT ").unwrap().split(' ').next().unwrap();
+    let mut server = TcpStream::connect(target).await.unwrap();
+    // Whoever asked may have left.
+    if client.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.is_ok() {
+        _ = tokio::io::copy_bidirectional(&mut client, &mut server).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

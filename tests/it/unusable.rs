@@ -76,6 +76,18 @@ async fn json_without_a_code_of_its_own_is_no_answer_either() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_gzip_bomb_is_stopped_at_the_limit_and_not_asked_for_again() {
+    let world = World::start().await;
+    world.sandbox.control().inject(Fault::new(Effect::GzipBomb(32 << 20)).for_ever()).unwrap();
+    let answer = world.call("live_config/get_callback", "{}").await;
+    assert_eq!((answer.codes(), answer.header("x-gateway-attempts")), ((502, 9_900_502), ""));
+    let told = answer.error_info();
+    assert!(told.contains("unpacks to more than is allowed; the call may have been executed"), "{told}");
+    assert_eq!(world.report().arrived, 1, "a read, and yet not repeated");
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_answer_that_echoes_the_url_shows_no_usersig() {
     let world = World::start().await;
     world.sandbox.control().inject(Fault::new(Effect::EchoUrl)).unwrap();

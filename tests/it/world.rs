@@ -206,11 +206,21 @@ impl World {
 
     /// Ends the gateway at once, then the sandbox.
     pub(crate) async fn end(mut self) {
-        let now = DrainSettings { accept_for: Duration::ZERO, grace: Duration::from_secs(5) };
-        let finished = self.gateway.take().unwrap().drain(now).await;
+        let finished = drain(self.gateway.take().unwrap()).await;
         self.sandbox.stop().await;
         assert!(finished, "calls were still under way");
     }
+
+    /// Ends the sandbox, and with it what it had not answered, then the gateway.
+    pub(crate) async fn end_sandbox_first(mut self) {
+        self.sandbox.stop().await;
+        let finished = drain(self.gateway.take().unwrap()).await;
+        assert!(finished, "calls were still under way");
+    }
+}
+
+async fn drain(gateway: App) -> bool {
+    gateway.drain(DrainSettings { accept_for: Duration::ZERO, grace: Duration::from_secs(5) }).await
 }
 
 /// How long anything may take that is waited for.

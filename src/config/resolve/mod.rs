@@ -24,7 +24,7 @@ use super::settings::{Boot, DrainSettings, Settings};
 use super::words::Timeout;
 use super::{Environment, disk};
 use crate::gateway::{self, AnswersSettings, RecordSettings, credentials, forward};
-use crate::model::duration;
+use crate::model::{duration, size};
 use crate::telemetry::logs;
 
 /// What the values of the file are held against.
@@ -68,7 +68,7 @@ pub(super) fn resolve(
 fn boot(file: &File, context: &mut Context<'_>) -> Boot {
     let default = DrainSettings::default();
     Boot {
-        limits: limits(&file.limits),
+        limits: limits(&file.limits, context.findings),
         log: logs::Settings { format: file.log.format.or_default(), level: file.log.level.or_default() },
         drain: DrainSettings {
             accept_for: file.drain.accept_for.or(default.accept_for),
@@ -78,16 +78,29 @@ fn boot(file: &File, context: &mut Context<'_>) -> Boot {
     }
 }
 
-fn limits(limits: &Limits) -> gateway::Limits {
+fn limits(limits: &Limits, findings: &mut Findings) -> gateway::Limits {
     let default = gateway::Limits::default();
-    gateway::Limits {
+    let resolved = gateway::Limits {
         header_bytes: limits.header_bytes.given().map_or(default.header_bytes, |at| at.value.0),
         request_body: limits.request_body.given().map_or(default.request_body, |at| at.value.0),
         answer_body: limits.answer_body.given().map_or(default.answer_body, |at| at.value.0),
+        buffered: limits.buffered.given().map_or(default.buffered, |at| at.value.0),
         header_timeout: limits.header_timeout.duration_or(default.header_timeout),
         body_timeout: limits.body_timeout.duration_or(default.body_timeout),
         idle_timeout: limits.idle_timeout.duration_or(default.idle_timeout),
+    };
+    let spot = limits.buffered.given().map(|at| &at.spot);
+    let spot = spot.or(limits.request_body.given().map(|at| &at.spot));
+    if let Some(spot) = spot
+        && resolved.buffered / 2 < resolved.request_body
+    {
+        let [body, buffered] = [resolved.request_body, resolved.buffered].map(size::format);
+        let text = format!(
+            "limits.request_body ({body}) is more than the half of limits.buffered ({buffered}) that is for requests"
+        );
+        findings.problem(spot, Fault::Remark(text));
     }
+    resolved
 }
 
 fn usersig(usersig: &UserSig, findings: &mut Findings) -> credentials::Settings {

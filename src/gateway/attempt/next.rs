@@ -19,6 +19,7 @@ use crate::gateway::reply::{Content, Relayed};
 use crate::gateway::trip::{self, Pass};
 use crate::model::endpoint::Endpoint;
 use crate::model::error_code::ErrorCode;
+use crate::net::body::BadGzip;
 
 /// What comes after a try.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -236,10 +237,13 @@ impl<'a> Repeats<'a> {
             Rejection::Unusable { what, .. } => {
                 self.may_be_executed = true;
                 let next = match what {
-                    // The same would come again.
-                    Unusable::TooLong(_) | Unusable::Encoding => Next::Done,
+                    // The same would come again, or no more room for it.
+                    Unusable::TooLong(_)
+                    | Unusable::Encoding
+                    | Unusable::Gzip(BadGzip::TooLong)
+                    | Unusable::NoRoom(_) => Next::Done,
                     Unusable::TooSlow => self.retry("timeout", Bears::Any),
-                    Unusable::Fault(_) | Unusable::Gzip(_) | Unusable::BrokenOff => {
+                    Unusable::Fault(_) | Unusable::Gzip(BadGzip::Damaged) | Unusable::BrokenOff => {
                         self.retry("unusable_answer", Bears::Any)
                     }
                 };

@@ -132,8 +132,12 @@ async fn exchange(
     let reply = forward::send(ways, call, usersig, permit, sending, tries).await?;
 
     let (head, answer) = reply.response.into_parts();
-    let rules =
-        outcome::Rules { family: call.target.api.name.family(), longest: means.longest_answer, deadline };
+    let rules = outcome::Rules {
+        family: call.target.api.name.family(),
+        longest: means.longest_answer,
+        deadline,
+        room: Arc::clone(means.room),
+    };
     let taken_in = outcome::take_in(answer, &head.headers, usersig, rules).await;
     record.answered(&reply.endpoint, reply.began.elapsed());
     let (content, verdict) = match taken_in {

@@ -11,17 +11,17 @@ pub struct Tie(Rc<Ends>);
 
 #[derive(Debug, Default)]
 struct Ends {
-    under_way: Rc<Cell<bool>>,
+    begun: Rc<Cell<u32>>,
     is_cut: Cell<bool>,
     cut: Notify,
 }
 
 impl Tie {
-    /// Becomes true when the first byte of the call's first try is written, and stays so: from then on it may have been
-    /// executed, and whoever gives up waiting lets it run to its end.
+    /// How many tries have begun to leave: one more with the first byte of each. From the first one on the call may have
+    /// been executed, and whoever gives up waiting lets it run to its end.
     #[must_use]
-    pub fn under_way(&self) -> &Rc<Cell<bool>> {
-        &self.0.under_way
+    pub fn begun(&self) -> &Rc<Cell<u32>> {
+        &self.0.begun
     }
 
     /// Nobody waits for the reply any more.
@@ -30,10 +30,15 @@ impl Tie {
         self.0.cut.notify_one();
     }
 
-    /// Comes back once nobody waits for the reply any more.
-    pub(super) async fn is_cut(&self) {
+    /// Comes back once nobody waits for the reply any more, unless another try has begun to leave by then: that one runs
+    /// to its end.
+    pub(super) async fn is_cut_before_the_next_try(&self) {
+        let begun = self.0.begun.get();
         while !self.0.is_cut.get() {
             self.0.cut.notified().await;
+        }
+        if self.0.begun.get() != begun {
+            std::future::pending().await
         }
     }
 }

@@ -88,8 +88,8 @@ pub struct Call<'a> {
 pub struct Sending<'a> {
     /// Until when the response's head must be there.
     pub deadline: Instant,
-    /// Becomes true when the first byte is about to be written.
-    pub under_way: &'a Rc<Cell<bool>>,
+    /// Becomes one more when the first byte is about to be written.
+    pub begun: &'a Rc<Cell<u32>>,
     /// Where the try before had no answer: the other endpoints go first.
     pub avoid: Option<&'a Endpoint>,
 }
@@ -186,7 +186,7 @@ pub async fn send(
 ) -> Result<Reply, Failure> {
     let app = &call.target.app;
     let health = means.health.of(app);
-    let leaving = Rc::new(Leaving { permit: RefCell::new(permit), under_way: Rc::clone(sending.under_way) });
+    let leaving = Rc::new(Leaving { permit: RefCell::new(permit), begun: Rc::clone(sending.begun) });
     let departing = Departing { means, call, usersig, deadline: sending.deadline, health, leaving };
     let mut last = None;
     let mut passed_over = Vec::new();
@@ -325,12 +325,12 @@ async fn exchange(
 #[derive(Debug)]
 struct Leaving {
     permit: RefCell<Permit>,
-    under_way: Rc<Cell<bool>>,
+    begun: Rc<Cell<u32>>,
 }
 
 impl Departure for Leaving {
     fn writing(&self) {
-        self.under_way.set(true);
+        self.begun.set(self.begun.get() + 1);
         self.permit.borrow_mut().writing();
     }
 

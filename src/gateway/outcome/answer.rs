@@ -5,6 +5,7 @@
 //! whole.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Bytes, BytesMut};
@@ -16,11 +17,11 @@ use super::{Fault, Masker, Outcome, Reading, Scanner, Verdict};
 use crate::gateway::credentials::UserSig;
 use crate::model::api::Family;
 use crate::model::call_outcome::CallOutcome;
-use crate::net::body::{BadGzip, Gunzip};
+use crate::net::body::{BadGzip, Gunzip, NoRoom, Part, Room};
 use crate::net::client::Answer;
 
 /// How an answer is taken in.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Rules {
     /// Which shape it should have.
     pub family: Family,
@@ -28,6 +29,8 @@ pub struct Rules {
     pub longest: usize,
     /// Until when it must be complete.
     pub deadline: Instant,
+    /// Where it is held.
+    pub room: Arc<Room>,
 }
 
 /// An answer that can be relayed.
@@ -80,6 +83,9 @@ pub enum Unusable {
     /// It is longer than allowed.
     #[error("the body is longer than {0} bytes, which `limits.answer_body` allows")]
     TooLong(usize),
+    /// There is no memory for it.
+    #[error(transparent)]
+    NoRoom(#[from] NoRoom),
     /// The connection failed before its end.
     #[error("the connection broke in the middle of the body")]
     BrokenOff,
@@ -100,16 +106,20 @@ pub async fn take_in(
     usersig: &UserSig,
     rules: Rules,
 ) -> Result<TakenIn, Unusable> {
+    let deadline = rules.deadline;
+    let mut part = rules.room.for_answer();
     let mut intake = Intake::new(answer, headers, usersig, rules)?;
-    let held_back = tokio::time::timeout_at(rules.deadline, intake.hold_back());
+    let held_back = tokio::time::timeout_at(deadline, intake.hold_back(&mut part));
     match held_back.await.map_err(|_| Unusable::TooSlow)?? {
         (body, false) => {
-            let (timer, ended) = (Box::pin(tokio::time::sleep_until(rules.deadline)), None);
-            Ok(TakenIn::Long(Box::new(Long { ready: Some(body), intake: Some(intake), timer, ended })))
+            let (timer, ended) = (Box::pin(tokio::time::sleep_until(deadline)), None);
+            let ready = Some(part.hold(body));
+            Ok(TakenIn::Long(Box::new(Long { ready, intake: Some(intake), timer, ended })))
         }
         (body, true) => match intake.finish()? {
             (Outcome::Answered { reading, call, verdict }, tail) => {
-                let body = joined(body, &tail);
+                part.grow(tail.len())?;
+                let body = part.hold(joined(body, &tail));
                 Ok(TakenIn::Whole(Whole { reading, call, verdict, body }))
             }
             (Outcome::Fault(fault), _) => Err(fault.into()),
@@ -145,12 +155,13 @@ impl Intake {
     }
 
     /// Everything up to the end, or until it is too much to hold back; and whether that was the end.
-    async fn hold_back(&mut self) -> Result<(Bytes, bool), Unusable> {
+    async fn hold_back(&mut self, part: &mut Part) -> Result<(Bytes, bool), Unusable> {
         // Nearly every answer comes in one piece, which is passed on without copying.
         let mut first = Bytes::new();
         let mut more = BytesMut::new();
         while let Some(piece) = std::future::poll_fn(|cx| self.poll_piece(cx)).await {
             let piece = piece?;
+            part.grow(piece.len())?;
             if first.is_empty() {
                 first = piece;
             } else {
@@ -166,29 +177,39 @@ impl Intake {
     /// The next piece to relay; `None` at the end.
     fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Unusable>>> {
         loop {
+            if let Some(unpacked) = self.gunzip.as_mut().and_then(|gunzip| gunzip.next().transpose()) {
+                return Poll::Ready(Some(
+                    unpacked.map_err(Unusable::from).and_then(|plain| self.through(plain)),
+                ));
+            }
             let frame = match ready!(Pin::new(&mut self.answer).poll_frame(cx)) {
                 None => return Poll::Ready(None),
                 Some(Err(_)) => return Poll::Ready(Some(Err(Unusable::BrokenOff))),
                 Some(Ok(frame)) => frame,
             };
             // Trailers are of no use to a caller who waits for JSON.
-            if let Ok(data) = frame.into_data() {
-                return Poll::Ready(Some(self.through(data)));
+            let Ok(data) = frame.into_data() else { continue };
+            match &mut self.gunzip {
+                None => return Poll::Ready(Some(self.through(data))),
+                Some(gunzip) => gunzip.push(data),
             }
         }
     }
 
-    /// One piece, unpacked, read and masked.
-    fn through(&mut self, data: Bytes) -> Result<Bytes, Unusable> {
-        let plain = match &mut self.gunzip {
-            None => data,
-            Some(gunzip) => gunzip.push(&data)?,
-        };
+    /// One piece, read and masked.
+    fn through(&mut self, plain: Bytes) -> Result<Bytes, Unusable> {
         self.came += plain.len();
         if self.came > self.rules.longest {
             return Err(Unusable::TooLong(self.rules.longest));
         }
         Ok(self.masked_and_read(plain))
+    }
+
+    /// A piece that takes room until the caller has it.
+    fn held(&self, piece: Bytes) -> Result<Bytes, Unusable> {
+        let mut part = self.rules.room.for_answer();
+        part.grow(piece.len())?;
+        Ok(part.hold(piece))
     }
 
     /// Masked first: what is read here ends up in headers and logs.
@@ -247,7 +268,8 @@ impl Long {
             Poll::Pending => return Poll::Pending,
             Poll::Ready(piece) => piece,
         };
-        match piece {
+        let held = piece.map(|piece| piece.and_then(|piece| intake.held(piece)));
+        match held {
             Some(Ok(piece)) => Poll::Ready(Some(Ok(piece))),
             Some(Err(unusable)) => {
                 let came = intake.came;

@@ -176,6 +176,7 @@ fn gateway(live: Settings) -> Gateway {
         live: ArcSwap::from_pointee(live),
         apis: Apis::new(),
         metrics,
+        room: Room::of(Limits::default().buffered),
         limits: Limits::default(),
         in_flight: Arc::new(InFlight::at_most(2)),
     }))

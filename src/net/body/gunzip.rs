@@ -9,8 +9,11 @@ use flate2::write::GzDecoder;
 #[derive(Debug)]
 pub struct Gunzip {
     decoder: GzDecoder<Vec<u8>>,
-    /// How many more bytes may come out.
-    left: usize,
+    /// What went in and has yet to be unpacked.
+    packed: Bytes,
+    went_in: usize,
+    came_out: usize,
+    limit: usize,
 }
 
 /// Why a gzip stream cannot be unpacked.
@@ -28,22 +31,30 @@ impl Gunzip {
     /// Unpacks to at most `limit` bytes.
     #[must_use]
     pub fn new(limit: usize) -> Self {
-        Self { decoder: GzDecoder::new(Vec::new()), left: limit }
+        let packed = Bytes::new();
+        Self { decoder: GzDecoder::new(Vec::new()), packed, went_in: 0, came_out: 0, limit }
     }
 
-    /// What comes out once `piece` went in.
+    /// Takes in a piece, once all of the one before was unpacked.
+    pub fn push(&mut self, piece: Bytes) {
+        debug_assert!(self.packed.is_empty(), "the piece before is unpacked first");
+        self.packed = piece;
+    }
+
+    /// Some of what comes out of the last piece; `None` once that was all. What comes at once is what [`STEP`] bytes
+    /// unpack to, at most about a thousand times as much.
     ///
     /// # Errors
-    /// When the stream is damaged, or more than the limit came out. Memory stays within the limit and what
-    /// [`STEP`] bytes can unpack to (about a thousand times as much).
-    pub fn push(&mut self, piece: &[u8]) -> Result<Bytes, BadGzip> {
-        for step in piece.chunks(STEP) {
-            self.decoder.write_all(step).map_err(|_| BadGzip::Damaged)?;
-            if self.decoder.get_ref().len() > self.left {
-                return Err(BadGzip::TooLong);
-            }
+    /// When the stream is damaged, or more came out than is allowed: than the limit, or than any text that somebody
+    /// meant to send.
+    pub fn next(&mut self) -> Result<Option<Bytes>, BadGzip> {
+        if self.packed.is_empty() {
+            return Ok(None);
         }
-        self.come_out()
+        let step = self.packed.split_to(STEP.min(self.packed.len()));
+        self.decoder.write_all(&step).map_err(|_| BadGzip::Damaged)?;
+        self.went_in += step.len();
+        self.come_out().map(Some)
     }
 
     /// What was still to come out at the end of the stream.
@@ -57,13 +68,19 @@ impl Gunzip {
 
     fn come_out(&mut self) -> Result<Bytes, BadGzip> {
         let out = std::mem::take(self.decoder.get_mut());
-        self.left = self.left.checked_sub(out.len()).ok_or(BadGzip::TooLong)?;
-        Ok(out.into())
+        self.came_out += out.len();
+        let is_bomb = self.came_out > UNSUSPICIOUS && self.came_out / MOST_TIMES > self.went_in;
+        if self.came_out > self.limit || is_bomb { Err(BadGzip::TooLong) } else { Ok(out.into()) }
     }
 }
 
 /// How much goes in before what came out is weighed.
 const STEP: usize = 1024;
+
+/// What unpacks to more than so many times its length, and to more than so many bytes, is taken for a bomb. JSON
+/// whose records differ in anything does not come near it.
+const MOST_TIMES: usize = 100;
+const UNSUSPICIOUS: usize = 128 * 1024;
 
 #[cfg(test)]
 mod tests {
@@ -82,7 +99,11 @@ mod tests {
         let mut gunzip = Gunzip::new(limit);
         let mut out = Vec::new();
         for piece in packed.chunks(piece) {
-            out.extend_from_slice(&gunzip.push(piece)?);
+            gunzip.push(Bytes::copy_from_slice(piece));
+            while let Some(some) = gunzip.next()? {
+                assert!(some.len() <= 1100 * STEP, "{} bytes at once", some.len());
+                out.extend_from_slice(&some);
+            }
         }
         out.extend_from_slice(&gunzip.finish()?);
         Ok(out)
@@ -98,10 +119,22 @@ mod tests {
 
     #[test]
     fn stops_at_the_limit() {
-        let bomb = gzip(&vec![b' '; 8 << 20]);
-        assert!(bomb.len() < 10_000);
-        assert_eq!(unpack(&bomb, 4096, (8 << 20) - 1), Err(BadGzip::TooLong));
-        assert_eq!(unpack(&bomb, 4096, 8 << 20).map(|out| out.len()), Ok(8 << 20));
+        let record = |n| format!(r#"{{"RoomId":"room-{n}","Owner_Account":"user-{}"}},"#, n * 7919 % 10_007);
+        let text: String = (0..10_000).map(record).collect();
+        let packed = gzip(text.as_bytes());
+        assert_eq!(unpack(&packed, 4096, text.len() - 1), Err(BadGzip::TooLong));
+        assert_eq!(unpack(&packed, 4096, text.len()).map(|out| out.len()), Ok(text.len()));
+    }
+
+    #[test]
+    fn a_bomb_is_known_by_its_ratio_long_before_the_limit() {
+        for bytes in [UNSUSPICIOUS, 8 << 20] {
+            let packed = gzip(&vec![b' '; bytes]);
+            assert!(packed.len() < 10_000);
+            let unpacked = unpack(&packed, 4096, usize::MAX).map(|out| out.len());
+            let expected = if bytes == UNSUSPICIOUS { Ok(bytes) } else { Err(BadGzip::TooLong) };
+            assert_eq!(unpacked, expected);
+        }
     }
 
     #[test]

@@ -1,8 +1,10 @@
-//! Bodies, read whole under a cap, and unpacked under one.
+//! Bodies, read whole under a cap, unpacked under one, and all together held within one.
 
 mod gunzip;
+mod room;
 
 pub use gunzip::{BadGzip, Gunzip};
+pub use room::{Counted, CountedError, NoRoom, Part, Room};
 
 use std::pin::{Pin, pin};
 
