@@ -38,7 +38,7 @@ impl Tie {
             self.0.cut.notified().await;
         }
         if self.0.begun.get() != begun {
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
     }
 }

@@ -177,7 +177,7 @@ impl Intake {
     /// The next piece to relay; `None` at the end.
     fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Unusable>>> {
         loop {
-            if let Some(unpacked) = self.gunzip.as_mut().and_then(|gunzip| gunzip.next().transpose()) {
+            if let Some(unpacked) = self.gunzip.as_mut().and_then(|gunzip| gunzip.unpack().transpose()) {
                 return Poll::Ready(Some(
                     unpacked.map_err(Unusable::from).and_then(|plain| self.through(plain)),
                 ));

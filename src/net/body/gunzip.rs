@@ -47,7 +47,7 @@ impl Gunzip {
     /// # Errors
     /// When the stream is damaged, or more came out than is allowed: than the limit, or than any text that somebody
     /// meant to send.
-    pub fn next(&mut self) -> Result<Option<Bytes>, BadGzip> {
+    pub fn unpack(&mut self) -> Result<Option<Bytes>, BadGzip> {
         if self.packed.is_empty() {
             return Ok(None);
         }
@@ -100,7 +100,7 @@ mod tests {
         let mut out = Vec::new();
         for piece in packed.chunks(piece) {
             gunzip.push(Bytes::copy_from_slice(piece));
-            while let Some(some) = gunzip.next()? {
+            while let Some(some) = gunzip.unpack()? {
                 assert!(some.len() <= 1100 * STEP, "{} bytes at once", some.len());
                 out.extend_from_slice(&some);
             }
