@@ -22,6 +22,7 @@ mod life_cycle;
 mod listeners;
 mod memory;
 mod official_library;
+mod outages;
 mod overload;
 mod prometheus;
 mod refusals;
@@ -41,6 +42,7 @@ mod upstream;
 
 // What several of them share.
 mod binary;
+mod books;
 mod canned_server;
 mod client;
 mod load;

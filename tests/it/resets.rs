@@ -1,41 +1,21 @@
 //! One connection in a hundred is reset before the request is read, and one after: every caller is told the truth about
 //! its call, as the sandbox's books have it.
 
-use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use tokio::time::Instant;
 use usersig_gateway::gateway::admission::Mode;
-use usersig_gateway::sandbox::{Call, Effect, Fault, Verdict};
+use usersig_gateway::sandbox::{Effect, Fault};
 
-use crate::client::{Client, post};
-use crate::world::{Answer, Builder, World, api};
-
-const READ: &str = "live_config/get_callback";
-const WRITE: &str = "openim/sendmsg";
-const CALLERS: u64 = 16;
-/// Between two calls of one caller.
-const PAUSE: Duration = Duration::from_millis(25);
+use crate::books::{Books, READ, WRITE, call_until};
+use crate::world::{Builder, World, api};
 
 /// For how long: `benches/resets.sh` asks for more.
 fn span() -> Duration {
     let asked = std::env::var("USERSIG_GATEWAY_SECONDS").ok();
     let seconds = asked.map_or(4, |seconds| seconds.parse().expect("USERSIG_GATEWAY_SECONDS is a number"));
     Duration::from_secs(seconds)
-}
-
-/// What a caller sent, and was told.
-struct Told {
-    name: String,
-    is_read: bool,
-    answer: Answer,
-}
-
-/// What the sandbox's books have of one call.
-#[derive(Default)]
-struct Booked {
-    arrived: u64,
-    executed: u64,
 }
 
 /// What became of all calls together.
@@ -83,84 +63,34 @@ async fn start(mut builder: Builder) -> World {
 
 /// Makes calls for a while, and holds what each was told against the books.
 async fn run(world: &World) -> Ran {
-    let until = Instant::now() + span();
-    let callers: Vec<_> = (0..CALLERS)
-        .map(|caller| {
-            let host = world.host().to_owned();
-            tokio::spawn(call_until(until, host, caller))
-        })
-        .collect();
-    let mut told = Vec::new();
-    for caller in callers {
-        told.append(&mut caller.await.unwrap());
-    }
-    let report = world.report();
-    assert_eq!(report.calls.len() as u64, report.arrived, "the books are whole");
-    let mut books: HashMap<String, Booked> = HashMap::new();
-    for call in &report.calls {
-        let booked = books.entry(name(call).to_owned()).or_default();
-        booked.arrived += 1;
-        booked.executed += u64::from(call.verdict == Verdict::Accepted);
-    }
+    let over = Arc::new(AtomicBool::new(false));
+    let end = async {
+        tokio::time::sleep(span()).await;
+        over.store(true, Ordering::Relaxed);
+    };
+    let pause = Duration::from_millis(25);
+    let (told, ()) = tokio::join!(call_until(&over, world.host(), 16, pause), end);
+    let books = Books::of(&[&world.report()]);
+    let (mut reads, mut writes) = (0, 0);
     for told in &told {
-        is_true(told, books.get(&told.name).unwrap_or(&Booked::default()));
+        books.agree_with(told);
+        if told.is_read && !told.is_ok() {
+            assert_eq!(told.tries(), 3, "a read fails only if all its tries were reset");
+            reads += 1;
+        } else if !told.is_ok() {
+            assert!(told.answer.error_info().contains("may have been executed"), "it was sent");
+            writes += 1;
+        }
+        assert!(told.is_read || told.tries() == 1, "no write is sent twice");
     }
     let metrics = world.metrics().await;
     assert_eq!(metrics.sum("calls_total", &[]), told.len() as f64, "answers out are as many as calls in");
-    let failed = |is_read| told.iter().filter(|told| told.is_read == is_read && !is_ok(&told.answer)).count();
-    let repeats = metrics.sum("retries_total", &[]);
+    let repeats = metrics.sum("retries_total", &[]) as u64;
+    assert!(repeats > 0 && writes > 0, "reads and writes were met");
+    let (calls, arrived) = (told.len() as u64, books.arrived());
     let summary = format!(
-        "{} calls in, {} reached the sandbox, {} answers out; {repeats} repeats; {} reads and {} writes may have been \
-         executed",
-        told.len(),
-        report.arrived,
-        told.len(),
-        failed(true),
-        failed(false),
+        "{calls} calls in, {arrived} reached the sandbox, {calls} answers out; {repeats} repeats; {reads} reads and \
+         {writes} writes may have been executed"
     );
-    assert!(repeats > 0.0 && failed(false) > 0, "reads and writes were met");
-    let arrived = books.values().map(|booked| booked.arrived).sum();
-    Ran { tries: told.len() as u64 + repeats as u64, arrived, summary }
-}
-
-async fn call_until(until: Instant, host: String, caller: u64) -> Vec<Told> {
-    let mut random = fastrand::Rng::with_seed(caller);
-    let (mut client, mut all) = (Client::to(&host).await, Vec::new());
-    while Instant::now() < until {
-        let (is_read, name) = (random.bool(), format!("{caller}-{}", all.len()));
-        let api = if is_read { READ } else { WRITE };
-        let answer = client.send(post(&format!("/v4/{api}?call={name}"), "{}")).await;
-        all.push(Told { name, is_read, answer });
-        tokio::time::sleep(PAUSE).await;
-    }
-    all
-}
-
-/// What the caller added to its call's query.
-fn name(call: &Call) -> &str {
-    let query = call.query.as_deref().expect("every call has one");
-    query.rsplit_once("&call=").expect("callers say which one it is").1
-}
-
-fn is_ok(answer: &Answer) -> bool {
-    answer.codes() == (200, 0)
-}
-
-fn is_true(told: &Told, booked: &Booked) {
-    let Told { name, is_read, answer } = told;
-    let Booked { arrived, executed } = booked;
-    let tries: u64 = match answer.header("x-gateway-attempts") {
-        "" => 1,
-        tries => tries.parse().unwrap(),
-    };
-    assert!(*arrived <= tries, "{name}: {tries} tries, of which {arrived} arrived");
-    assert!(*is_read || (tries == 1 && *executed <= 1), "{name}: a write was repeated");
-    if is_ok(answer) {
-        assert!(*executed >= 1, "{name}: was told of a success that there was not");
-        return;
-    }
-    assert_eq!(answer.codes(), (502, 9_900_502), "{name}");
-    let info = answer.error_info();
-    assert!(info.contains("the call may have been executed"), "{name}: all that was reset was sent: {info}");
-    assert!(!is_read || tries == 3, "{name}: a read failed after {tries} tries");
+    Ran { tries: calls + repeats, arrived, summary }
 }
