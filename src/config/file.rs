@@ -11,8 +11,8 @@ use http::HeaderName;
 
 use super::reader::{At, Field, Keys, List, Named, TableReader, Tables};
 use super::words::{
-    AccessShare, BodyBytes, BufferBytes, CeilingText, Count, CountOrNone, HeadBytes, Headroom, Repeat, Share, Timeout,
-    Workers,
+    AccessShare, BodyBytes, BufferBytes, CeilingText, Count, CountOrNone, HeadBytes, Headroom, Repeat, Share,
+    Timeout, Workers,
 };
 use crate::gateway::HttpStatus;
 use crate::gateway::admission::{ColdStart, Guarantee, Mode};
