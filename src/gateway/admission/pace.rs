@@ -9,10 +9,12 @@
 //!   until their release, on average. It is corrected a little by how many tokens lie at home: with more than a
 //!   sixty-fourth of them at home turns come faster, with fewer slower. So the tokens come home as evenly as they
 //!   leave, and hardly any lies idle.
-//! - Where the next token comes home much later than an even turn, those at home are spread over the time until then:
-//!   the gap of a clump is filled in one round.
+//! - Where one of the next tokens comes home much later than those before it allow even turns for, they are spread over
+//!   the time until then: the gap of a clump is filled in one round.
 //! - While calls wait, credit does not gather beyond what a coarse timer misses. While nobody waits it does, up to
 //!   `burst`: so many calls may leave at once after idle time.
+//! - A turn that was taken and came to nothing, because its connection was not made or its caller hung up, is there for
+//!   the next call at once, as if it had not been taken.
 //! - A turn that comes much later than it was due tells that the process stood still: a container that used up its share
 //!   of the processor, a machine that was paused. The turns that fell due meanwhile are **owed**, and paid back in the next
 //!   moments beside those that fall due then: soon, so that no token lies idle for long, but not all at once.
@@ -28,6 +30,8 @@ use super::tokens::Tokens;
 pub(super) struct Pace {
     /// How many turns may be taken at once.
     credit: f64,
+    /// Turns that were taken and came to nothing, up to `burst`. They are credit that does not lapse while calls wait.
+    returned: f64,
     /// Up to when credit was given.
     at: Instant,
     /// Turns that may be taken at once after idle time; at least 1.
@@ -47,7 +51,8 @@ impl Pace {
     pub(super) fn new(burst: u32, calm_until: Instant, now: Instant) -> Self {
         let burst = f64::from(burst.max(1));
         let credit = if calm_until > now { 1.0 } else { burst };
-        Self { credit, at: now, burst, calm_until, closed_until: now, owed: 0.0, owed_until: now }
+        let (returned, owed) = (0.0, 0.0);
+        Self { credit, returned, at: now, burst, calm_until, closed_until: now, owed, owed_until: now }
     }
 
     /// From now on so many turns may be taken at once after idle time.
@@ -71,6 +76,9 @@ impl Pace {
         let paid = (self.repays() * elapsed).min(self.owed);
         let is_even = waiting || self.calm_until > now;
         let most = if is_even { 1.0 + (rate + self.repays()) * COARSE } else { self.burst };
+        if !is_even {
+            self.credit += std::mem::take(&mut self.returned);
+        }
         let given = self.credit + rate * elapsed;
         self.credit = (given + paid).min(most.max(1.0));
         self.owed -= (self.credit - given).clamp(0.0, paid);
@@ -87,7 +95,7 @@ impl Pace {
         let home = match tokens.is_home() {
             true if self.is_open(self.at) => return None,
             true => self.at,
-            false => tokens.next_home()?,
+            false => tokens.homecoming(0)?,
         };
         Some(self.opens_at(tokens, self.at).max(home))
     }
@@ -104,8 +112,7 @@ impl Pace {
 
     /// Whether there is credit for a turn.
     pub(super) fn is_open(&self, now: Instant) -> bool {
-        // A rounding error must not cost a turn of the timer.
-        self.credit >= 1.0 - 1e-6 && self.closed_until <= now
+        (self.credit >= ONE || self.returned >= 1.0) && self.closed_until <= now
     }
 
     /// Until when there is no turn at all, whatever the pace.
@@ -115,29 +122,34 @@ impl Pace {
 
     /// A turn was taken, whether there was credit for it or not.
     pub(super) fn take(&mut self) {
-        self.credit = (self.credit - 1.0).max(0.0);
+        // Credit first: it lapses.
+        if self.credit < ONE && self.returned >= 1.0 {
+            self.returned -= 1.0;
+        } else {
+            self.credit = (self.credit - 1.0).max(0.0);
+        }
     }
 
     /// A turn that was taken came to nothing.
     pub(super) fn give_back(&mut self) {
-        self.credit = (self.credit + 1.0).min(self.burst);
+        self.returned = (self.returned + 1.0).min(self.burst);
     }
 
     /// When there is credit for the next turn, if all goes on as it does now.
     pub(super) fn opens_at(&self, tokens: &Tokens, now: Instant) -> Instant {
-        let missing = (1.0 - self.credit).max(0.0);
+        let missing = if self.returned >= 1.0 { 0.0 } else { (1.0 - self.credit).max(0.0) };
         let rate = rate(tokens, now) + self.repays();
         let wait = Duration::try_from_secs_f64(missing / rate).unwrap_or(LONGEST_LOOK);
         (now + wait.min(LONGEST_LOOK)).max(self.closed_until)
     }
 
-    /// The earliest moment of a turn behind `ahead` others.
+    /// The earliest moment of a turn behind `ahead` others, if none comes back and turns come as fast as they ever do.
     pub(super) fn turn(&self, tokens: &Tokens, ahead: usize, now: Instant) -> Instant {
         let (ceiling, _) = tokens.first();
         let fastest = ceiling.rate() * most_factor(f64::from(ceiling.limit.get()));
-        let missing = (ahead as f64 + 1.0 - self.credit.max(1.0) - self.owed - fastest * COARSE).max(0.0);
+        let missing = (ahead as f64 + 1.0 - self.credit - self.returned - self.owed).max(0.0);
         let wait = Duration::try_from_secs_f64(missing / fastest).unwrap_or(LONGEST_LOOK);
-        (now + wait).max(self.closed_until)
+        (self.at + wait).max(now).max(self.closed_until)
     }
 }
 
@@ -150,12 +162,13 @@ fn rate(tokens: &Tokens, now: Instant) -> f64 {
     let even = limit / round.as_secs_f64();
     let factor = (1.0 + 2.0 * (home / limit - IDLE_SHARE)).clamp(least_factor(limit), most_factor(limit));
     let rate = even * factor;
-    // Until the first token is released, nothing is known of a gap.
-    let gap = tokens.next_home().map(|next| next.saturating_duration_since(now).as_secs_f64());
-    match gap {
-        Some(gap) if gap * even > GAP && home >= 1.0 => rate.min(home / gap),
-        _ => rate,
-    }
+    // Until a token is released, nothing is known of a gap before it.
+    let before = |nth: usize| {
+        let gap = tokens.homecoming(nth)?.saturating_duration_since(now).as_secs_f64();
+        let (nth, home) = (nth as f64, home + nth as f64);
+        (gap * even > nth + GAP && home >= 1.0).then(|| home / gap)
+    };
+    LOOKED_AT.into_iter().filter_map(before).fold(rate, f64::min)
 }
 
 /// The slowest and the fastest pace, as shares of the even one. Small ceilings lose a whole token with every turn that
@@ -169,10 +182,15 @@ fn most_factor(limit: f64) -> f64 {
     1.02_f64.max(1.0 + 3.0 / limit)
 }
 
+/// As much credit as a turn costs: a rounding error must not cost a turn of the timer.
+const ONE: f64 = 1.0 - 1e-6;
 /// The share of the tokens that should lie at home while calls wait.
 const IDLE_SHARE: f64 = 1.0 / 64.0;
-/// After how many even turns without a token coming home those at home are spread.
+/// How many even turns later than evenly a token must come home for those before it to be spread.
 const GAP: f64 = 5.0;
+/// Which of the next homecomings are looked at for a gap before them: the flow of tokens that came back unevenly has more
+/// than one.
+const LOOKED_AT: [usize; 3] = [0, 4, 12];
 /// Seconds that a timer may be late. Whoever comes later stood still.
 const COARSE: f64 = 0.004;
 /// The longest time without a turn, in seconds, whose turns are owed in full.

@@ -186,10 +186,10 @@ impl Tokens {
         self.windows.iter().map(|window| window.turn(away, ahead, now)).max().unwrap_or(now)
     }
 
-    /// When the next token comes home, of those whose return is known; `None`: of none.
-    pub(super) fn next_home(&self) -> Option<Instant> {
+    /// When a token comes home, of those whose return is known: the next for 0, the one after it for 1, and so on.
+    pub(super) fn homecoming(&self, nth: usize) -> Option<Instant> {
         let window = self.windows.first()?;
-        window.released.front().map(|&released| released + window.ceiling.period)
+        window.released.get(nth).map(|&released| released + window.ceiling.period)
     }
 
     /// New ceilings take hold; tokens that are out or on their way stay counted, so none is made. A period that is

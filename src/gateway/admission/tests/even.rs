@@ -90,7 +90,7 @@ fn delivered(limit: u32, period: f64, turns: &[(u64, u64)], from: u64, until: u6
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(cases().div_ceil(20)))]
+    #![proptest_config(schedules(0.05))]
 
     /// The contract's formula: N ÷ (1 s + mean of min(answer time, `transit_max`)), 95 % of it, over any span of full
     /// demand.
@@ -151,6 +151,57 @@ fn what_falls_due_while_the_process_stands_still_is_not_lost() {
             let most = (begin..turns.len()).map(at_once).max().unwrap();
             assert!(most <= 2 + limit as usize / 50, "{most} at once of {what}");
         }
+    }
+}
+
+#[test]
+fn turns_that_come_to_nothing_are_not_lost() {
+    for (limit, one_in) in [(20_u32, 2_usize), (20, 5), (200, 2), (200, 5)] {
+        let start = Instant::now();
+        let rules = Rules { burst: 0, ..rules(&[a_second(limit)], Guarantee::Dispatch) };
+        let mut bucket = Bucket::new(rules, 0, start - ms(5000), start);
+        let (mut turns, mut sent) = (0, 0);
+        // Connections that are not made, for so many milliseconds each.
+        let mut failing = BTreeSet::new();
+        for at in 0..10_000_u64 {
+            let now = start + ms(at);
+            while failing.first().is_some_and(|&(until, _)| until <= at) {
+                failing.pop_first();
+                bucket.give_back();
+            }
+            bucket.settle(true, now);
+            while bucket.is_ready(now) {
+                bucket.take(now);
+                turns += 1;
+                if turns % one_in == 0 {
+                    failing.insert((at + 30 + turns as u64 % 7, turns));
+                } else {
+                    bucket.sent(now, now);
+                    sent += u32::from(at >= 1000);
+                }
+                bucket.settle(true, now);
+            }
+        }
+        // Beside each call that is sent, others hold a token for 33 ms.
+        let possible = f64::from(9 * limit) / (1.0 + 0.033 / (one_in - 1) as f64);
+        let share = f64::from(sent) / possible;
+        assert!(share >= 0.95, "{share:.3} of {limit} a second, where one call of {one_in} comes to nothing");
+    }
+}
+
+#[test]
+fn the_earliest_turn_is_that_of_the_pace_where_tokens_are_at_home() {
+    let start = Instant::now();
+    let rules = Rules { burst: 1, ..rules(&[ceiling(100, 24 * 3600)], Guarantee::Arrival) };
+    let mut bucket = Bucket::new(rules, 0, start - ms(5000), start);
+    assert_eq!(bucket.turn(0, start), start);
+    bucket.take(start);
+    // A turn comes every 864 s evenly, and a little sooner while most tokens are at home.
+    for (at, ahead, earliest, latest) in [(0, 0, 800, 864), (400, 0, 800, 864), (400, 2, 2400, 2592)] {
+        let now = start + Duration::from_secs(at);
+        bucket.settle(true, now);
+        let turn = (bucket.turn(ahead, now) - start).as_secs();
+        assert!((earliest..=latest).contains(&turn), "{turn} s behind {ahead} after {at} s");
     }
 }
 
