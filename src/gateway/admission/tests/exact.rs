@@ -188,7 +188,7 @@ pub(super) fn too_many(
 const SECOND: Duration = Duration::from_secs(1);
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(cases()))]
+    #![proptest_config(schedules(1.0))]
 
     #[test]
     fn no_second_sees_more_than_the_ceiling(

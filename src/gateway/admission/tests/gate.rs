@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::num::NonZeroU32;
-use std::sync::Mutex;
+use std::sync::{LazyLock, Mutex};
 
 use http::{HeaderMap, HeaderValue};
 use tokio::runtime::Handle;
@@ -17,11 +17,14 @@ use crate::gateway::target::{Apis, App, Apps, Endpoints, resolve};
 use crate::model::endpoint::Endpoint;
 use crate::net::listener::Peer;
 
+/// One catalogue for all gates: what takes longest to make.
+static APIS: LazyLock<Apis> = LazyLock::new(Apis::new);
+
 /// Admission with what makes grants for it.
 pub(super) struct Gate {
     pub(super) admission: Arc<Admission>,
     apps: Apps,
-    apis: Apis,
+    apis: &'static Apis,
     pub(super) rules: Vec<Arc<Rule>>,
 }
 
@@ -56,7 +59,7 @@ pub(super) async fn gate(per_second: u32, tune: impl FnOnce(&mut Settings)) -> G
     let started = Instant::now();
     tokio::time::advance(Duration::from_secs(10)).await;
     let admission = Arc::new(Admission::new(settings, Handle::current(), started));
-    Gate { admission, apps: apps("live"), apis: Apis::new(), rules: Vec::new() }
+    Gate { admission, apps: apps("live"), apis: &APIS, rules: Vec::new() }
 }
 
 fn apps(name: &str) -> Apps {
@@ -101,7 +104,7 @@ impl Gate {
         headers.insert("priority", HeaderValue::from_str(from.priority).unwrap());
         let peer = Peer::Ip(from.address.parse::<IpAddr>().unwrap());
         let settings = caller::Settings { rules: self.rules.clone(), ..caller::Settings::default() };
-        let target = resolve(path, None, &self.apps, &self.apis).unwrap();
+        let target = resolve(path, None, &self.apps, self.apis).unwrap();
         let rights = self.rules.iter().map(|rule| (rule.name.clone(), Rights::default()));
         let rights = policy::Settings { rights: rights.collect() };
         policy::allow(identify(&headers, peer, &settings), target, &rights).unwrap()

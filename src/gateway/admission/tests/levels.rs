@@ -1,6 +1,7 @@
 //! Ceilings of both levels, of several periods and of a source's own, taken together: each is exact, through waiting,
 //! hanging up, cuts and reloads.
 
+use std::collections::HashMap;
 use std::num::NonZeroU32;
 use std::sync::Mutex;
 
@@ -213,6 +214,8 @@ async fn simulate(
     changes.sort_by_key(|&(at, _)| at);
     let mut changes = changes.into_iter().peekable();
     let (mut lives, mut comes) = (JoinSet::new(), 0);
+    // Of the rules in force.
+    let mut grants = HashMap::new();
     for &call in calls {
         comes += call.comes;
         while let Some((at, change)) = changes.next_if(|&(at, _)| at <= comes) {
@@ -221,6 +224,7 @@ async fn simulate(
                 Change::Limits(new) => {
                     gate.admission.apply(new.settings());
                     gate.rules = new.rules();
+                    grants.clear();
                     limits.push((Instant::now(), new));
                 }
                 Change::Throttled(api, throttle) => {
@@ -231,7 +235,10 @@ async fn simulate(
         tokio::time::sleep_until(start + ms(comes)).await;
         let life = Life {
             admission: Arc::clone(&gate.admission),
-            grant: gate.grant(call.from, call.api),
+            grant: grants
+                .entry((call.from.caller, call.api))
+                .or_insert_with(|| gate.grant(call.from, call.api))
+                .clone(),
             call,
             arrivals: Arc::clone(&arrivals),
             said: Arc::clone(&said),
@@ -247,7 +254,7 @@ async fn simulate(
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(cases().div_ceil(4)))]
+    #![proptest_config(schedules(1.0))]
 
     #[test]
     fn every_period_of_every_level_is_kept(
