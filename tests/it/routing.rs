@@ -188,7 +188,7 @@ async fn only_post_is_taken() {
 #[tokio::test(flavor = "multi_thread")]
 async fn requests_from_browsers_are_refused_before_they_learn_anything() {
     let world = World::start().await;
-    for headers in ["origin: null\r\n", "sec-fetch-site: same-origin\r\n", "Sec-Fetch-Dest: empty\r\n"] {
+    for headers in ["origin: null\r\n", "sec-fetch-site: same-origin\r\n", "Sec-Fetch-Mode: cors\r\n"] {
         for path in [GET_CALLBACK, "/apps/nobody/v4/a/b", "/nowhere"] {
             let answer = raw(&world, "POST", path, headers).await;
             assert_eq!(answer.codes(), (403, 9_900_403), "{path}");

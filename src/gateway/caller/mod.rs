@@ -120,15 +120,25 @@ pub fn nobody(peer: Peer) -> Caller {
 
 /// Whether a request comes from a browser, by the headers that no page can keep its browser from sending: `Origin`
 /// with every POST (Fetch standard, "append a request `Origin` header") and `Sec-Fetch-…` (W3C Fetch Metadata).
-/// `Sec-Fetch-Mode` alone is none: a browser sends the others with it (Fetch Metadata, section 3), and Node's own `fetch`
-/// sends that one only.
+/// Node's own `fetch` is let pass, which sends `Sec-Fetch-Mode: cors` with everything: it is told by an `Accept-Language`
+/// of `*`, where a browser names its languages, and by sending none of the others, which a browser cannot leave out (Fetch
+/// Metadata, section 3).
 ///
 /// To be asked before anything else is looked at: by DNS rebinding a page can read the answer too, so not even an
 /// error may tell it which apps there are.
 #[must_use]
 pub fn from_browser(headers: &HeaderMap) -> bool {
-    let only_browsers = |name: &str| name.starts_with("sec-fetch-") && name != "sec-fetch-mode";
-    headers.keys().any(|name| name == names::ORIGIN || only_browsers(name.as_str()))
+    let node = is(headers, FETCH_MODE, "cors") && is(headers, names::ACCEPT_LANGUAGE.as_str(), "*");
+    let tells = |name: &str| name.starts_with("sec-fetch-") && !(node && name == FETCH_MODE);
+    headers.keys().any(|name| name == names::ORIGIN || tells(name.as_str()))
+}
+
+const FETCH_MODE: &str = "sec-fetch-mode";
+
+/// Whether a header stands there once, with this value.
+fn is(headers: &HeaderMap, name: &str, value: &str) -> bool {
+    let mut values = headers.get_all(name).iter();
+    values.next().is_some_and(|only| only == value) && values.next().is_none()
 }
 
 /// What a caller is called in accounts. A stranger's own word for it counts for nothing: made-up names must not use up
@@ -354,6 +364,7 @@ mod tests {
             ("Origin", "https://evil.example"),
             ("origin", "null"),
             ("Sec-Fetch-Site", "same-origin"),
+            ("sec-fetch-mode", "cors"),
             ("sec-fetch-dest", "empty"),
             ("sec-fetch-storage-access", "none"),
         ] {
@@ -362,7 +373,17 @@ mod tests {
             assert!(identify(&headers, Peer::Uid(None), &Settings::default()).is_browser(), "{name}");
         }
         assert!(!from_browser(&headers(&[("sec-websocket-key", "x"), ("x-origin", "y"), ("referer", "z")])));
-        // Node's fetch.
-        assert!(!from_browser(&headers(&[("sec-fetch-mode", "cors"), ("accept-language", "*")])));
+    }
+
+    #[test]
+    fn nodes_own_fetch_is_no_browser() {
+        let node = [("sec-fetch-mode", "cors"), ("accept-language", "*")];
+        assert!(!from_browser(&headers(&node)));
+        for (name, value) in [("origin", "null"), ("sec-fetch-site", "none"), ("sec-fetch-mode", "cors")] {
+            assert!(from_browser(&headers(&[node[0], node[1], (name, value)])), "{name}");
+        }
+        for other in [[("sec-fetch-mode", "navigate"), node[1]], [node[0], ("accept-language", "en")]] {
+            assert!(from_browser(&headers(&other)), "{other:?}");
+        }
     }
 }
