@@ -9,6 +9,7 @@ use rustls::pki_types::pem::PemObject;
 
 use super::Failure;
 use super::serve::{Signals, log_panics};
+use crate::admin::Command;
 use crate::app::App as RunningApp;
 use crate::clock::{SystemClock, WallClock};
 use crate::config::settings::{Boot, Settings};
@@ -48,9 +49,18 @@ pub(super) fn run(args: &Args, out: &mut impl Write) -> Result<(), Failure> {
         let settings = settings(args, key, &sandbox)?;
         let drain = settings.boot.drain;
         let clock: Arc<dyn WallClock> = Arc::new(SystemClock);
-        let gateway = RunningApp::start(settings, &clock).map_err(|error| Failure::new(error.to_string()))?;
+        let mut gateway = RunningApp::start(settings, &clock).map_err(|error| Failure::new(error.to_string()))?;
         introduce(&gateway, &sandbox, out)?;
-        let drain = signals.drain(drain).await;
+        let drain = loop {
+            tokio::select! {
+                drain = signals.drain(drain) => break drain,
+                command = gateway.command() => match command {
+                    // Whoever asked may have left.
+                    Command::Reload(told) => _ = told.send(Err("the demo has no file to read anew".to_owned())),
+                    Command::Quit => break drain,
+                },
+            }
+        };
         tokio::select! {
             _ = gateway.drain(drain) => {}
             _ = signals.drain(drain) => {}

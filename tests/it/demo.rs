@@ -53,6 +53,10 @@ fn the_printed_calls_work_as_printed() {
     assert_eq!(rooms["refused"], 0, "{report}");
     assert!(rooms["worst_second"].as_u64().unwrap() <= 10, "{report}");
 
+    let reload = shell(&format!("curl -s -i -X POST {}/-/reload", address("admin")));
+    assert!(reload.starts_with("HTTP/1.1 422 "), "{reload}");
+    assert!(reload.contains("the demo has no file to read anew"), "{reload}");
+
     demo.signal("INT");
     let ended = demo.end();
     assert_eq!(ended.status, Some(0), "{:#?}", ended.log);

@@ -20,10 +20,12 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 [listen]
 {{- if .Values.sidecar.enabled }}
 workers = 1
+max_connections = 1000
 {{- else }}
 gateway = "0.0.0.0:8080"
 admin   = "0.0.0.0:9901"
 workers = 2
+max_connections = 4000
 {{- end }}
 {{ range .Values.apps }}
 [[app]]

@@ -6,6 +6,7 @@ mod examples;
 mod image;
 mod manifests;
 mod names;
+mod openapi;
 mod pods;
 mod units;
 

@@ -102,7 +102,7 @@ fn every_key_of_the_configuration_exists() {
     each_word(
         |c| is_name(c) || c == '.',
         |place, word| {
-            let word = word.trim_end_matches('.');
+            let word = word.trim_end_matches(['.', ':']);
             let key = if let Some(variable) = word.strip_prefix("USERSIG_GATEWAY__") {
                 variable.to_lowercase().replace("__", ".")
             } else {
@@ -130,7 +130,7 @@ fn every_route_and_every_api_exists() {
     each_word(
         |c| is_name(c) || "/:-.".contains(c),
         |place, word| {
-            let word = word.trim_end_matches('.');
+            let word = word.trim_end_matches(['.', ':']);
             if let Some((_, api)) = word.split_once("/v4/").filter(|(_, api)| api.contains('/')) {
                 assert!(
                     apis.contains(&format!("\"v4/{}\"", api.trim_end_matches('/'))),
@@ -171,7 +171,7 @@ fn every_file_exists() {
 }
 
 /// What the admin listener answers; `pods::every_probe_is_answered` and the tests of `src/admin` ask it.
-const ROUTES: [&str; 8] =
+pub(super) const ROUTES: [&str; 8] =
     ["/", "/-/quit", "/-/reload", "/livez", "/metrics", "/readyz", "/startupz", "/status.json"];
 
 /// Ends of words that look like keys and are files.
