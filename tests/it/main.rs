@@ -35,6 +35,7 @@ mod rules;
 mod signing;
 mod spoilt;
 mod start;
+mod supply_chain;
 mod threats;
 mod trips;
 mod unusable;
