@@ -19,6 +19,7 @@ pub(crate) const WRITE: &str = "openim/sendmsg";
 pub(crate) struct Told {
     name: String,
     pub(crate) is_read: bool,
+    pub(crate) began: Instant,
     pub(crate) took: Duration,
     pub(crate) answer: Answer,
 }
@@ -59,7 +60,7 @@ pub(crate) async fn call_until(
 async fn call(client: &mut Client, name: String, is_read: bool) -> Told {
     let (api, began) = (if is_read { READ } else { WRITE }, Instant::now());
     let answer = client.send(post(&format!("/v4/{api}?call={name}"), "{}")).await;
-    Told { name, is_read, took: began.elapsed(), answer }
+    Told { name, is_read, began, took: began.elapsed(), answer }
 }
 
 /// What the caller added to its call's query.
@@ -103,6 +104,11 @@ impl Books {
 
     pub(crate) fn arrived(&self) -> u64 {
         self.0.values().map(|booked| booked.arrived).sum()
+    }
+
+    /// How often the call was executed.
+    pub(crate) fn executed(&self, told: &Told) -> u64 {
+        self.0.get(&told.name).map_or(0, |booked| booked.executed)
     }
 
     /// Whether the caller was told the truth, and no write was executed twice.

@@ -68,6 +68,14 @@ impl Process {
         serde_json::from_str(&self.log.wait_for(|line| line.contains(&named))).unwrap()
     }
 
+    /// Where it listens, as its log names it.
+    pub(crate) fn address(&self, listener: &str) -> String {
+        let named = format!("\"listener\":\"{listener}\"");
+        let line = self.logged(|line| line.contains("\"listening\"") && line.contains(&named));
+        let line: Value = serde_json::from_str(&line).unwrap();
+        line["address"].as_str().unwrap().to_owned()
+    }
+
     pub(crate) fn id(&self) -> u32 {
         self.child.id()
     }
@@ -129,12 +137,7 @@ impl Serving {
         command.envs(environment.iter().copied());
         let mut process = Process::start(command);
         process.folder = Some(folder);
-        let [gateway, admin] = ["gateway", "admin"].map(|listener| {
-            let named = format!("\"listener\":\"{listener}\"");
-            let line = process.logged(|line| line.contains("\"listening\"") && line.contains(&named));
-            let line: Value = serde_json::from_str(&line).unwrap();
-            line["address"].as_str().unwrap().to_owned()
-        });
+        let [gateway, admin] = ["gateway", "admin"].map(|listener| process.address(listener));
         Self { process, gateway, admin }
     }
 }

@@ -1,8 +1,10 @@
 //! The real binary takes a changed configuration while it runs, or says why not.
 
+use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use http::Request;
 use http_body_util::Full;
@@ -14,10 +16,11 @@ use usersig_gateway::clock::SystemClock;
 use usersig_gateway::model::secret::SecretKey;
 use usersig_gateway::sandbox::{Sandbox, SandboxApp, Settings};
 
+use crate::books;
 use crate::client::{Answer, post, send};
-use crate::process::Serving;
+use crate::process::{Process, Serving, configuration, serve};
 use crate::samples::Samples;
-use crate::world::{key, sdkappid};
+use crate::world::{KEY, api, key, sdkappid};
 
 const READ: &str = "/v4/live_config/get_callback";
 const TAKEN: &str = "the configuration was read anew and is in force";
@@ -197,6 +200,88 @@ fn client_that_trusts(root: &CertificateDer<'static>) -> Arc<ClientConfig> {
         .with_safe_default_protocol_versions()
         .unwrap();
     Arc::new(builder.with_root_certificates(roots).with_no_client_auth())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn apps_come_and_go_by_a_link_that_kubernetes_swaps_and_no_call_notices() {
+    const SECOND: u64 = 1_400_000_002;
+    let apps = [sdkappid(), SECOND.try_into().unwrap()].map(|app| SandboxApp::new(app, vec![key()]));
+    let mut settings = Settings { apps: apps.into(), log_calls: 1_000_000, ..Settings::default() };
+    for name in [books::READ, books::WRITE] {
+        settings.ceilings.per_api.insert(api(name), 1_000_000);
+    }
+    let sandbox = Sandbox::start(settings, Arc::new(SystemClock)).await.unwrap();
+    let volume = Volume::mount(&configuration(&sandbox, "[ceiling]\nmode = \"off\"\n"));
+    let mut gateway = Process::start(serve(volume.0.path()));
+    let [calls, admin] = ["gateway", "admin"].map(|listener| gateway.address(listener));
+    let second = || post("/apps/second/v4/live_config/get_callback", "{}");
+    let over = Arc::new(AtomicBool::new(false));
+    let changing = async {
+        sandbox.control().wait_for_arrivals(100).await;
+        assert_eq!(send(&calls, second()).await.codes(), (404, 9_900_404));
+        let first = volume.read("gateway.toml").replace("name = \"live\"", "name = \"live\"\ndefault = true");
+        let both = format!(
+            "{first}\n[[app]]\nname = \"second\"\nsdkappid = {SECOND}\nidentifier = \"administrator\"\n\
+             secret_key_file = \"second.key\"\nendpoints = [\"{}\"]\n",
+            sandbox.url()
+        );
+        volume.swap("two", &[("gateway.toml", &both), ("live.key", KEY), ("second.key", KEY)]);
+        until(&calls, second, 200).await;
+        volume.swap("three", &[("gateway.toml", &first), ("live.key", KEY)]);
+        until(&calls, second, 404).await;
+        over.store(true, Ordering::Relaxed);
+    };
+    let (told, ()) = tokio::join!(books::call_until(&over, &calls, 8, Duration::from_millis(10)), changing);
+    for told in &told {
+        assert!(told.is_ok() && told.tries() == 1, "a call of the app that stayed: {:?}", told.answer);
+    }
+    let status = send(&admin, Request::get("/status.json").body(Full::default()).unwrap()).await.json();
+    assert!(status["config"]["rejected"].as_array().unwrap().is_empty(), "{status}");
+    let live = sandbox.control().report().apps[&sdkappid()].all;
+    assert_eq!((live.arrived, live.accepted), (told.len() as u64, told.len() as u64));
+    assert!(gateway.is_running());
+    sandbox.stop().await;
+}
+
+/// Calls until the answer has this status.
+async fn until(host: &str, call: impl Fn() -> Request<Full<bytes::Bytes>>, status: u16) {
+    let answered = async {
+        while send(host, call()).await.status.as_u16() != status {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), answered).await.expect("the change is seen");
+}
+
+/// A folder as Kubernetes mounts one: each file is a link through `..data`, which leads to the folder of a version.
+struct Volume(tempfile::TempDir);
+
+impl Volume {
+    fn mount(files: &tempfile::TempDir) -> Self {
+        let volume = Self(tempfile::tempdir().unwrap());
+        let read = |name: &str| std::fs::read_to_string(files.path().join(name)).unwrap();
+        volume.swap("one", &[("gateway.toml", &read("gateway.toml")), ("live.key", &read("live.key"))]);
+        volume
+    }
+
+    fn read(&self, name: &str) -> String {
+        std::fs::read_to_string(self.0.path().join(name)).unwrap()
+    }
+
+    /// A new version comes in the way in which the kubelet writes it: whole, by renaming one link.
+    fn swap(&self, version: &str, files: &[(&str, &str)]) {
+        let at = |name: &str| self.0.path().join(name);
+        std::fs::create_dir(at(version)).unwrap();
+        for (name, text) in files {
+            std::fs::write(at(version).join(name), text).unwrap();
+        }
+        symlink(version, at("..data_tmp")).unwrap();
+        std::fs::rename(at("..data_tmp"), at("..data")).unwrap();
+        for (name, _) in files {
+            // One that is there already leads to the new version by itself.
+            _ = symlink(format!("..data/{name}"), at(name));
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

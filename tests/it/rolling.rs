@@ -1,16 +1,20 @@
-//! Two gateways behind a balancer are replaced one after the other, as a rolling update does: no caller notices.
+//! Gateways end under 500 calls a second, alone as Kubernetes ends one, and one after the other behind a balancer as a
+//! rolling update replaces them: no caller notices.
 
+use std::collections::VecDeque;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use http::Request;
 use http_body_util::Full;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
 use usersig_gateway::clock::SystemClock;
 use usersig_gateway::sandbox::{Sandbox, SandboxApp, Settings};
 
@@ -20,27 +24,40 @@ use crate::samples::Samples;
 use crate::world::{api, key, sdkappid};
 
 const READ: &str = "/v4/live_config/get_callback";
-const CALLERS: usize = 8;
+/// Between two calls: 500 a second. A slow machine offers fewer, and never more at once than this.
+const EVERY: Duration = Duration::from_millis(2);
+const MOST_AT_ONCE: usize = 100;
 /// Nothing but the machine holds the calls back; the balancer has time to notice that a gateway is no longer ready.
-const TABLES: &str = "[ceiling]\nmode = \"off\"\n[drain]\naccept_for = \"5s\"\ngrace = \"60s\"";
+const TABLES: &str =
+    "[ceiling]\nmode = \"off\"\n[log]\naccess = \"off\"\n[drain]\naccept_for = \"5s\"\ngrace = \"60s\"";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sigterm_costs_no_call_while_calls_still_come() {
+    let sandbox = sandbox().await;
+    let gateway = Serving::start(&sandbox, TABLES);
+    let offered = Offered::begin(gateway.gateway.clone());
+    sandbox.control().wait_for_arrivals(500).await;
+    gateway.process.signal("TERM");
+    gateway.process.event("stopping");
+    // Whoever calls learns of it later, from a list of endpoints that is brought up to date in its own time.
+    let before = sandbox.control().report().arrived;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let during = sandbox.control().report().arrived - before;
+    let calls = offered.end(&sandbox).await;
+    println!("{calls}; {during} of them after SIGTERM");
+    assert!(during > 0);
+    ended_well(gateway);
+    sandbox.stop().await;
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rolling_replacement_behind_haproxy_costs_no_call() {
-    let apps = vec![SandboxApp::new(sdkappid(), vec![key()])];
-    let mut settings = Settings { apps, ..Settings::default() };
-    settings.ceilings.per_api.insert(api(&READ["/v4/".len()..]), 1_000_000);
-    let sandbox = Sandbox::start(settings, Arc::new(SystemClock)).await.unwrap();
+    let sandbox = sandbox().await;
     let places: Vec<Place> = (0..4).map(|_| Place::free()).collect();
     let (first, second) = (places[0].start(&sandbox), places[1].start(&sandbox));
     let balancer = HaProxy::before(&places).await;
 
-    let is_over = Arc::new(AtomicBool::new(false));
-    let callers: Vec<_> = (0..CALLERS)
-        .map(|_| {
-            let (is_over, host) = (Arc::clone(&is_over), balancer.address.clone());
-            tokio::spawn(async move { call_until(&is_over, &host).await })
-        })
-        .collect();
+    let offered = Offered::begin(balancer.address.clone());
     for gateway in [&first, &second] {
         takes_calls(gateway).await;
     }
@@ -49,16 +66,73 @@ async fn a_rolling_replacement_behind_haproxy_costs_no_call() {
     for gateway in [&third, &fourth] {
         takes_calls(gateway).await;
     }
-    is_over.store(true, Ordering::Relaxed);
-    let mut ended = Vec::new();
-    for caller in callers {
-        ended.append(&mut caller.await.unwrap());
-    }
-
-    assert!(ended.iter().all(|codes| *codes == (200, 0)), "{ended:?}");
-    assert_eq!(sandbox.control().report().arrived, ended.len() as u64, "each was made once");
+    let calls = offered.end(&sandbox).await;
+    println!("{calls}");
     drop((third, fourth));
     sandbox.stop().await;
+}
+
+async fn sandbox() -> Sandbox {
+    let apps = vec![SandboxApp::new(sdkappid(), vec![key()])];
+    let mut settings = Settings { apps, ..Settings::default() };
+    settings.ceilings.per_api.insert(api(&READ["/v4/".len()..]), 1_000_000);
+    Sandbox::start(settings, Arc::new(SystemClock)).await.unwrap()
+}
+
+/// Calls at a steady rate, whether answers come or not.
+struct Offered {
+    is_over: Arc<AtomicBool>,
+    calls: tokio::task::JoinHandle<Vec<(u16, i64)>>,
+    began: Instant,
+}
+
+impl Offered {
+    fn begin(host: String) -> Self {
+        let is_over = Arc::new(AtomicBool::new(false));
+        Self { calls: tokio::spawn(offer(host, Arc::clone(&is_over))), is_over, began: Instant::now() }
+    }
+
+    /// Ends them. All of them succeeded, and each reached the sandbox once. Gives a summary.
+    async fn end(self, sandbox: &Sandbox) -> String {
+        self.is_over.store(true, Ordering::Relaxed);
+        let took = self.began.elapsed();
+        let ended = self.calls.await.unwrap();
+        let failed: Vec<_> = ended.iter().filter(|codes| **codes != (200, 0)).collect();
+        assert!(failed.is_empty(), "{failed:?}");
+        assert_eq!(sandbox.control().report().arrived, ended.len() as u64, "each was made once");
+        let (calls, rate) = (ended.len(), ended.len() as f64 / took.as_secs_f64());
+        format!("{calls} calls in, {rate:.0} a second; {calls} reached the sandbox; {calls} answers out")
+    }
+}
+
+/// Each call goes over the connection that was idle for longest, as of a client with a pool, or over a new one.
+async fn offer(host: String, is_over: Arc<AtomicBool>) -> Vec<(u16, i64)> {
+    let idle: Arc<Mutex<VecDeque<Client>>> = Arc::default();
+    let (began, mut calls, mut ended) = (Instant::now(), JoinSet::new(), Vec::new());
+    for n in 0.. {
+        if is_over.load(Ordering::Relaxed) {
+            break;
+        }
+        tokio::time::sleep_until(began + EVERY * n).await;
+        while calls.len() >= MOST_AT_ONCE {
+            ended.push(calls.join_next().await.unwrap().unwrap());
+        }
+        let (idle, host) = (Arc::clone(&idle), host.clone());
+        calls.spawn(async move {
+            let kept = idle.lock().unwrap().pop_front();
+            let mut client = match kept {
+                Some(client) => client,
+                None => Client::to(&host).await,
+            };
+            let answer = client.send(post(READ, "{}")).await;
+            if answer.header("connection") != "close" {
+                idle.lock().unwrap().push_back(client);
+            }
+            answer.codes()
+        });
+    }
+    ended.append(&mut calls.join_all().await);
+    ended
 }
 
 /// A new gateway is ready before the old one is told to end.
@@ -70,10 +144,15 @@ async fn replace(mut old: Serving, place: &Place, sandbox: &Sandbox, balancer: &
         tokio::time::sleep(LOOK_EVERY).await;
     }
     balancer.finds_down(2).await;
-    let ended = old.process.end();
-    assert_eq!(ended.status, Some(0), "{:#?}", ended.log);
-    assert!(ended.log.last().unwrap().contains("\"finished\":true"), "{:#?}", ended.log.last());
+    ended_well(old);
     new
+}
+
+/// It ends by itself, with nothing left undone.
+fn ended_well(gateway: Serving) {
+    let ended = gateway.process.end();
+    assert_eq!(ended.status, Some(0), "{:#?}", ended.log.last());
+    assert!(ended.log.last().unwrap().contains("\"finished\":true"), "{:#?}", ended.log.last());
 }
 
 async fn takes_calls(gateway: &Serving) {
@@ -87,20 +166,6 @@ async fn takes_calls(gateway: &Serving) {
         }
     };
     tokio::time::timeout(PATIENCE, some).await.expect("the balancer finds it");
-}
-
-/// A caller as any HTTP client is: it keeps its connection until it is told to close it.
-async fn call_until(is_over: &AtomicBool, host: &str) -> Vec<(u16, i64)> {
-    let mut ended = Vec::new();
-    let mut client = Client::to(host).await;
-    while !is_over.load(Ordering::Relaxed) {
-        let answer = client.send(post(READ, "{}")).await;
-        ended.push(answer.codes());
-        if answer.header("connection") == "close" {
-            client = Client::to(host).await;
-        }
-    }
-    ended
 }
 
 /// Where a gateway is put.
