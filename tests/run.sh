@@ -50,6 +50,8 @@ install_packages() {
     command -v buildah >/dev/null || missing+=(buildah)
     command -v bwrap >/dev/null || missing+=(bubblewrap)
     command -v cc >/dev/null || missing+=(gcc libc6-dev)
+    command -v chromedriver >/dev/null || missing+=(chromium-driver)
+    command -v chromium >/dev/null || missing+=(chromium)
     command -v curl >/dev/null || missing+=(curl)
     command -v docker-compose >/dev/null || missing+=(docker-compose)
     command -v go >/dev/null || missing+=(golang-go)

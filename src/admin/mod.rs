@@ -6,7 +6,7 @@
 //! | `GET /livez` | 200 as long as the process answers at all |
 //! | `GET /readyz` | 200 when calls can be served, else 503 with a reason a line |
 //! | `GET /startupz` | 200 once the process has started |
-//! | `GET /status.json` | version, readiness, apps and ceilings |
+//! | `GET /status.json` | whether all is well; apps, APIs, callers and the last errors |
 //! | `GET /` | the same as a page for people |
 //! | `POST /-/reload` | reads the configuration anew: 200, or 422 with its problems |
 //! | `POST /-/quit` | begins to end the process, as SIGTERM does: 202 |
@@ -17,6 +17,7 @@
 //! and time of their headers, and the life of a connection have bounds, and request bodies are not read.
 
 mod commands;
+mod findings;
 mod page;
 mod readiness;
 mod routes;
@@ -29,9 +30,13 @@ use std::sync::Arc;
 use crate::telemetry::metrics::Metrics;
 
 pub use self::commands::{Command, Orders, Reloaded};
+pub use self::findings::{Finding, Level};
 pub use self::readiness::{Readiness, ReadinessState};
 pub use self::server::{Listener, serve};
-pub use self::status::{AppStatus, ConfigStatus, EndpointStatus, Status, TrippedApp};
+pub use self::status::{
+    ApiStatus, AppStatus, CallerStatus, CeilingStatus, CodeStatus, ConfigStatus, EndpointStatus, ErrorStatus,
+    LoadStatus, Status, StoreMode, StoreStatus, TrippedApp,
+};
 
 /// What the answers are made of.
 #[derive(Clone)]

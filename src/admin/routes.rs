@@ -6,9 +6,10 @@ use http::header::{
 };
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::Full;
+use serde::Serialize;
 
 use super::commands::Order;
-use super::{State, page};
+use super::{Finding, Level, State, Status, findings, page};
 use crate::telemetry::metrics;
 
 const TEXT: &str = "text/plain; charset=utf-8";
@@ -82,11 +83,27 @@ fn readyz(state: &State) -> Response<Full<Bytes>> {
 }
 
 fn status_json(state: &State) -> Response<Full<Bytes>> {
-    match serde_json::to_vec_pretty(&(state.status)()) {
+    match serde_json::to_vec_pretty(&Told::of((state.status)())) {
         Ok(json) => respond(StatusCode::OK, JSON, json),
         Err(error) => {
             text(StatusCode::INTERNAL_SERVER_ERROR, format!("the status cannot be told: {error}\n"))
         }
+    }
+}
+
+/// What `/status.json` holds.
+#[derive(Serialize)]
+struct Told {
+    level: Level,
+    findings: Vec<Finding>,
+    #[serde(flatten)]
+    status: Status,
+}
+
+impl Told {
+    fn of(status: Status) -> Self {
+        let findings = findings::findings(&status);
+        Self { level: findings::level(&findings), findings, status }
     }
 }
 

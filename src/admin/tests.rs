@@ -17,29 +17,85 @@ use crate::net::stop::{Phase, Stopper};
 fn state() -> State {
     let readiness = Readiness::new();
     let shown = readiness.clone();
-    let status = move || Status {
+    let status = move || Status { readiness: shown.state(), ..sample() };
+    let orders = Orders { token: Arc::default(), to: mpsc::channel(1).0 };
+    State { metrics: Metrics::new("1.2.3"), readiness, status: Arc::new(status), orders }
+}
+
+/// A status with something of everything.
+pub(super) fn sample() -> Status {
+    let endpoint = |url: &str, healthy| EndpointStatus {
+        url: url.to_owned(),
+        healthy,
+        in_use: healthy,
+        clock_differs: false,
+    };
+    let code = |error_code, outcome, calls| CodeStatus { error_code: Some(error_code), outcome, calls };
+    Status {
         version: "1.2.3".to_owned(),
         started_at: 1_700_000_000,
+        now: 1_700_000_061,
         uptime_seconds: 61,
-        readiness: shown.state(),
+        readiness: ReadinessState::Ready,
         config: ConfigStatus { taken_at: 1_700_000_001, rejected: vec!["a problem".to_owned()] },
+        store: StoreStatus { mode: StoreMode::Local },
+        load: LoadStatus { in_flight: 2, max_in_flight: 10_000, connections: 3 },
+        window_seconds: 60.0,
         apps: vec![AppStatus {
             name: "live".to_owned(),
             sdkappid: 1_400_000_001,
             region: None,
-            endpoints: vec![EndpointStatus { url: "https://127.0.0.1:18443".to_owned(), healthy: false }],
+            endpoints: vec![
+                endpoint("https://127.0.0.1:18443", false),
+                endpoint("https://127.0.0.1:18444", true),
+            ],
             usersig_expires_at: Some(1_700_086_400),
             tripped: Some(TrippedApp {
                 reason: "wrong_region".to_owned(),
                 diagnosis: "set region".to_owned(),
                 error_code: 60026,
-                probe_in_seconds: 3,
+                probe_in_seconds: 62,
             }),
         }],
-        ceilings: Vec::new(),
-    };
-    let orders = Orders { token: Arc::default(), to: mpsc::channel(1).0 };
-    State { metrics: Metrics::new("1.2.3"), readiness, status: Arc::new(status), orders }
+        apis: vec![ApiStatus {
+            app: "live".to_owned(),
+            api: "live_config/get_callback".to_owned(),
+            ceiling: Some(CeilingStatus {
+                per_second: 190.5,
+                limit: 200,
+                used: 12,
+                waiting: 3,
+                unproven: 0,
+                shadowed: 0,
+            }),
+            codes: vec![code(0, "ok", 1_234), code(9_900_429, "refused", 5)],
+            mean_wait_ms: Some(2.5),
+            mean_upstream_ms: Some(40.0),
+        }],
+        callers: vec![CallerStatus {
+            name: "gifts".to_owned(),
+            calls: 1_239,
+            ok: 1_234,
+            throttled: 0,
+            refused: 5,
+            failed: 0,
+            waiting: 3,
+        }],
+        errors: vec![ErrorStatus {
+            at: 1_700_000_041,
+            calls: 7,
+            app: "live".to_owned(),
+            api: "live_config/get_callback".to_owned(),
+            caller: "gifts".to_owned(),
+            error_code: 60026,
+            outcome: "auth",
+            reason: None,
+            meaning: Some("the domain is not that of the SDKAppID's region"),
+            remedy: "set region",
+            request_id: "gw-1".to_owned(),
+            tencent_request_id: Some("Id-1".to_owned()),
+        }],
+    }
 }
 
 fn request(method: Method, path: &str) -> Request<()> {
@@ -88,28 +144,43 @@ async fn status_json_tells_the_facts() {
     state.readiness.ready();
     let (status, body) = get(&state, "/status.json").await;
     assert_eq!(status, StatusCode::OK);
-    let expected = serde_json::json!({
+    let told: serde_json::Value = serde_json::from_str(&body).unwrap();
+    let parts = serde_json::json!({
+        "level": "trouble",
         "version": "1.2.3",
-        "started_at": 1_700_000_000,
-        "uptime_seconds": 61,
         "readiness": {"state": "ready"},
         "config": {"taken_at": 1_700_000_001, "rejected": ["a problem"]},
-        "apps": [{
-            "name": "live",
-            "sdkappid": 1_400_000_001,
-            "region": null,
-            "endpoints": [{ "url": "https://127.0.0.1:18443", "healthy": false }],
-            "usersig_expires_at": 1_700_086_400,
-            "tripped": {
-                "reason": "wrong_region",
-                "diagnosis": "set region",
-                "error_code": 60026,
-                "probe_in_seconds": 3,
-            },
+        "store": {"mode": "local"},
+        "load": {"in_flight": 2, "max_in_flight": 10_000, "connections": 3},
+        "callers": [{
+            "name": "gifts",
+            "calls": 1_239,
+            "ok": 1_234,
+            "throttled": 0,
+            "refused": 5,
+            "failed": 0,
+            "waiting": 3,
         }],
-        "ceilings": [],
     });
-    assert_eq!(serde_json::from_str::<serde_json::Value>(&body).unwrap(), expected);
+    for (key, expected) in parts.as_object().unwrap() {
+        assert_eq!(told[key], *expected, "{key}");
+    }
+    assert_eq!(
+        told["findings"][0],
+        serde_json::json!({
+            "level": "trouble",
+            "what": "App live is stopped, since Tencent answers 60026",
+            "remedy": "set region",
+        })
+    );
+    let app = &told["apps"][0];
+    assert_eq!(
+        (&app["tripped"]["probe_in_seconds"], &app["endpoints"][1]["in_use"]),
+        (&62.into(), &true.into())
+    );
+    let api = &told["apis"][0];
+    assert_eq!((&api["ceiling"]["per_second"], &api["codes"][1]["calls"]), (&190.5.into(), &5.into()));
+    assert_eq!(told["errors"][0]["tencent_request_id"], "Id-1");
 }
 
 #[tokio::test]

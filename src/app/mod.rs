@@ -26,7 +26,7 @@ use crate::admin::{self, Command, Readiness};
 use crate::clock::WallClock;
 use crate::config::settings::{Boot, DrainSettings, Settings};
 use crate::gateway::RecordSettings;
-use crate::gateway::admission::{Admission, Reading};
+use crate::gateway::admission::{Admission, Reading, Waiting};
 use crate::gateway::attempt::Budgets;
 use crate::gateway::credentials::{Credentials, KeySigner, LookoutKeeper, Parts};
 use crate::gateway::forward::Health;
@@ -39,7 +39,7 @@ use crate::net::listener::{Bound, BoundSocket, ListenAddress, MostConnections, S
 use crate::net::stop::{Phase, Stopper};
 use crate::net::tls::{ServerTls, ServerTlsError};
 use crate::telemetry::events::ListenerBound;
-use crate::telemetry::metrics::{CeilingReading, Listener, Metrics};
+use crate::telemetry::metrics::{CeilingReading, Listener, Metrics, READ_EVERY, WaitingReading};
 use control::Control;
 use credential_log::CredentialLog;
 use reload::ConfigLog;
@@ -112,7 +112,7 @@ impl App {
         let stopper = Stopper::new();
 
         let config = Arc::new(ConfigLog::new(clock.unix_seconds()));
-        let status = status::teller(&shared, &readiness, &config, &**clock);
+        let status = status::teller(&shared, &readiness, &config, clock);
         let admin_token = Arc::new(ArcSwapOption::from_pointee(boot.admin_token.clone()));
         let (orders, commands) = mpsc::channel(1);
         let state = admin::State {
@@ -126,6 +126,13 @@ impl App {
         control.handle().spawn(Arc::clone(&shared.credentials).renew());
         let house = Arc::clone(&shared);
         control.handle().spawn(async move { house.admission.keep_house().await });
+        let counters = Arc::clone(&metrics);
+        control.handle().spawn(async move {
+            loop {
+                counters.keep_reading(Instant::now());
+                tokio::time::sleep(READ_EVERY).await;
+            }
+        });
         // Calls are taken from the first moment on, so readiness is known before the first probe asks.
         control.handle().spawn(status::watch(Arc::clone(&shared), readiness.clone()));
 
@@ -289,6 +296,16 @@ fn share(
     metrics.register_ceilings(Box::new(move || {
         let readings = weak.upgrade().map(|shared| shared.admission.readings()).unwrap_or_default();
         readings.iter().map(ceiling_reading).collect()
+    }));
+    let weak = Arc::downgrade(&shared);
+    metrics.register_waiting(Box::new(move || {
+        let waiting = weak.upgrade().map(|shared| shared.admission.waiting()).unwrap_or_default();
+        let reading = |waiting: Waiting| WaitingReading {
+            app: waiting.app.to_string(),
+            caller: waiting.caller,
+            calls: waiting.calls as u64,
+        };
+        waiting.into_iter().map(reading).collect()
     }));
     shared
 }

@@ -375,6 +375,12 @@ impl InFlight {
         self.now.load(Ordering::Relaxed)
     }
 
+    /// How many may be.
+    #[must_use]
+    pub fn most(&self) -> usize {
+        self.most
+    }
+
     fn enter(self: &Arc<Self>) -> Result<Place, Rejection> {
         let place = Place(Arc::clone(self));
         if self.now.fetch_add(1, Ordering::Relaxed) < self.most {

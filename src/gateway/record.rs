@@ -15,14 +15,15 @@ use tokio::time::Instant;
 
 use super::RecordSettings;
 use super::caller::Caller;
-use super::outcome::{Outcome, Reading, TencentRequestId, Unusable};
+use super::outcome::{self, Outcome, Reading, TencentRequestId, Unusable};
 use super::rejection::Rejection;
 use super::target::Target;
-use crate::model::api::RepeatSafety;
+use crate::model::api::{Family, RepeatSafety};
 use crate::model::call_outcome::CallOutcome;
 use crate::model::endpoint::Endpoint;
 use crate::model::error_code::ErrorCode;
 use crate::telemetry::labels::UNKNOWN;
+use crate::telemetry::last_errors::{Kind, LastError};
 use crate::telemetry::metrics::{ApiMetrics, Metrics};
 
 /// One call's record.
@@ -56,6 +57,8 @@ struct End<'a> {
     bytes_out: usize,
     /// The gateway's own reason, if it was its own.
     reason: Option<&'static str>,
+    /// What can be done about it, where the gateway refused or failed.
+    remedy: Option<&'static str>,
     info: Option<String>,
 }
 
@@ -188,6 +191,7 @@ impl Record {
             tencent_request_id: reading.request_id.as_ref(),
             bytes_out,
             reason: None,
+            remedy: None,
             info: None,
         });
     }
@@ -222,6 +226,7 @@ impl Record {
             tencent_request_id: None,
             bytes_out,
             reason: Some("unusable_answer"),
+            remedy: Some(UNUSABLE),
             info: Some(unusable.to_string()),
         });
     }
@@ -242,9 +247,35 @@ impl Record {
         if let Some(reason) = end.reason.filter(|_| end.outcome == CallOutcome::Refused) {
             metrics.refused(caller, reason);
         }
+        if end.outcome != CallOutcome::Ok {
+            self.note(end);
+        }
         if self.is_logged() {
             self.log(end, took);
         }
+    }
+
+    /// Keeps it as the last one of its kind, for the status page.
+    fn note(&self, end: &End<'_>) {
+        let target = self.target.as_ref().map(|(target, _)| target);
+        let family = target.map_or(Family::V4, |target| target.api.name.family());
+        let tencents = end.reason.is_none();
+        self.metrics.last_errors().note(LastError {
+            kind: Kind {
+                app: target.map(|target| target.app.name.clone()),
+                api: target.map_or_else(Arc::default, |target| Arc::clone(&target.api.label)),
+                code: end.code,
+                outcome: end.outcome,
+                reason: end.reason,
+            },
+            meaning: tencents.then(|| outcome::meaning(family, end.code)).flatten(),
+            remedy: end.remedy.unwrap_or_else(|| outcome::remedy(family, end.code)),
+            caller: Arc::clone(&self.caller),
+            request_id: Arc::clone(&self.request_id),
+            tencent_request_id: end.tencent_request_id.map(|id| id.as_str().into()),
+            at: Instant::now(),
+            calls: 1,
+        });
     }
 
     fn is_logged(&self) -> bool {
@@ -309,10 +340,14 @@ impl End<'_> {
             tencent_request_id: None,
             bytes_out,
             reason: Some(rejection.label()),
+            remedy: Some(rejection.remedy()),
             info: Some(rejection.for_log()),
         }
     }
 }
+
+/// As [`Rejection::remedy`] has it for answers of which nothing was relayed yet.
+const UNUSABLE: &str = "something in between broke off the answer: see proxies and the host";
 
 /// With a tenth of a microsecond's precision, which no reader needs more of.
 fn milliseconds(duration: Duration) -> f64 {

@@ -228,6 +228,65 @@ impl Rejection {
         }
     }
 
+    /// What whoever runs the gateway, or calls through it, can do about it.
+    #[must_use]
+    pub fn remedy(&self) -> &'static str {
+        match self {
+            Self::Target(TargetError::NoSuchPath { .. } | TargetError::BadPath(_)) => {
+                "call POST /v4/{service}/{command}, or /apps/{app}/v4/{service}/{command}"
+            }
+            Self::Target(_) => {
+                "name an app that is configured, in the path or by sdkappid, or mark one as default"
+            }
+            Self::Method(_) => "call with POST",
+            Self::Host(_) | Self::BadHead | Self::HeadTooLong | Self::HeadTooSlow(_) => {
+                "see what the caller's HTTP library sends, and limits.header_bytes and limits.header_timeout"
+            }
+            Self::Denied(_) => {
+                "see callers.rule: apps, allow and deny of the rule that the caller falls under"
+            }
+            Self::Body(BadBody::TooLong(_) | BadBody::TooSlow(_)) => {
+                "send less or sooner, or raise limits.request_body or limits.body_timeout"
+            }
+            Self::Body(BadBody::NoRoom(_)) | Self::Unusable { what: Unusable::NoRoom(_), .. } => {
+                "see how many long bodies are under way at once, or raise limits.buffered"
+            }
+            Self::Body(_) => "send a JSON object, whole and uncompressed",
+            Self::NotAdmitted(_) => {
+                "spread the calls, let them wait longer (ceiling.max_wait), or ask Tencent for a higher ceiling"
+            }
+            Self::Tripped(tripped) => tripped.cause.diagnosis.words(),
+            Self::InDoubt(_) => "Tencent refused a UserSig: see the app's secret key",
+            Self::CannotSign(_) => {
+                "see secret_key_file or secret_key_env of the app, and `usersig-gateway check`"
+            }
+            Self::Failed(failure) => match failure.cause {
+                Cause::BadUrl(_) => "percent-encode the query, and keep it short",
+                Cause::Unreachable(_) => {
+                    "see name service, network and egress to the host, upstream.egress_proxy and app.ca_file"
+                }
+                Cause::Broken(_) => {
+                    "see what stands between the gateway and the host: proxies, NAT, its idle times"
+                }
+                Cause::Timeout => {
+                    "see the host's answer times; upstream.request_timeout and total_timeout bound them"
+                }
+                Cause::Withdrawn => "Tencent said too frequent meanwhile: spread the calls",
+            },
+            Self::Unusable { .. } => {
+                "something in between answers in Tencent's place: see proxies and endpoints"
+            }
+            Self::TooManyConnections(_) => {
+                "keep connections open, use HTTP/2, or raise listen.max_connections"
+            }
+            Self::Overloaded(_) => "see why calls take long, or raise listen.max_in_flight",
+            Self::Panicked => "report it, with the log line that names the place",
+            Self::CallerGone | Self::LeftEarly => {
+                "the caller's own timeout is shorter than the wait and the answer"
+            }
+        }
+    }
+
     /// Whether something went wrong at or on the way to Tencent, as against a no of the gateway's own.
     #[must_use]
     pub fn is_fault(&self) -> bool {

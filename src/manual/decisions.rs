@@ -44,3 +44,9 @@
 //!
 //! A caller that shuts its side down while it waits for an answer cannot be told from one that is gone, so its call is let
 //! go like that of any other who leaves: its place and its unsent tokens go back. HTTP clients keep their side open.
+//!
+//! # One maker of the status page
+//!
+//! The page's script asks for the page itself and takes over what differs, not for `/status.json`. So what is shown with
+//! script is what is shown without, and markup is made and text escaped in one place. A script that draws from JSON would be
+//! a second page. What the page shows of the last minute is what counters have grown by, so no call writes anything for it.

@@ -6,5 +6,6 @@
 
 pub mod events;
 pub mod labels;
+pub mod last_errors;
 pub mod logs;
 pub mod metrics;

@@ -37,6 +37,7 @@ mod rules;
 mod signing;
 mod spoilt;
 mod start;
+mod status_page;
 mod supply_chain;
 mod threats;
 mod trips;
@@ -46,6 +47,7 @@ mod upstream;
 // What several of them share.
 mod binary;
 mod books;
+mod browser;
 mod canned_server;
 mod client;
 mod load;

@@ -13,7 +13,8 @@ use std::time::Duration;
 
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use tokio::runtime::Runtime;
-use usersig_gateway::admin::{self, ConfigStatus, Orders, Readiness, State, Status};
+use tokio::task::JoinSet;
+use usersig_gateway::admin::{self, Orders, Readiness, State, Status};
 use usersig_gateway::model::call_outcome::CallOutcome;
 use usersig_gateway::model::endpoint::Endpoint;
 use usersig_gateway::model::error_code::ErrorCode;
@@ -22,6 +23,7 @@ use usersig_gateway::net::stop::Stopper;
 use usersig_gateway::sandbox::{Effect, Fault};
 use usersig_gateway::telemetry::metrics::{CeilingReading, Listener, Metrics};
 
+use crate::client::send;
 use crate::world::{World, post};
 
 /// How long anything of Prometheus's may take: a hundred times what it needs.
@@ -97,6 +99,7 @@ async fn readme_lists_every_metric_with_its_labels() {
     let mut odd = post("/v4/live_config/get_callback", "{}");
     odd.headers_mut().insert("x-gateway-timeout", "soon".parse().expect("a header's value"));
     assert_eq!(world.send(odd).await.codes(), (200, 0));
+    while_one_waits(&world).await;
     // An app is stopped after three such answers in a row.
     let refused = Fault::new(Effect::Answer(ErrorCode(60010)));
     world.sandbox.control().inject(refused.times(3)).unwrap();
@@ -120,6 +123,18 @@ async fn readme_lists_every_metric_with_its_labels() {
     });
     assert_eq!(served, listed.collect());
     world.end().await;
+}
+
+/// Looks at what is counted while more calls wait than have turns in this time, which are given up then.
+async fn while_one_waits(world: &World) {
+    let mut waiting = JoinSet::new();
+    for _ in 0..100 {
+        let (host, call) = (world.host().to_owned(), post("/v4/live_engine_http_srv/get_room_list", "{}"));
+        waiting.spawn(async move { drop(send(&host, call).await) });
+    }
+    world.until(|samples| samples.sum("caller_waiting", &[]) > 0.0).await;
+    waiting.shutdown().await;
+    world.until(|samples| samples.sum("caller_waiting", &[]) == 0.0).await;
 }
 
 /// The names of a family's labels, without those that its type brings along.
@@ -203,18 +218,8 @@ impl Admin {
         let address = listener.local_addr().expect("an address");
         let stopper = Stopper::new();
         let readiness = Readiness::new();
-        let shown = readiness.clone();
-        let status = move || Status {
-            config: ConfigStatus { taken_at: 0, rejected: Vec::new() },
-            version: "1.2.3".to_owned(),
-            started_at: 0,
-            uptime_seconds: 0,
-            readiness: shown.state(),
-            apps: Vec::new(),
-            ceilings: Vec::new(),
-        };
         let orders = Orders { token: Arc::default(), to: tokio::sync::mpsc::channel(1).0 };
-        let state = State { metrics, readiness, status: Arc::new(status), orders };
+        let state = State { metrics, readiness, status: Arc::new(Status::default), orders };
         runtime.spawn(admin::serve(listener.into(), state, stopper.signal()));
         Self { address, _stopper: stopper, _runtime: runtime }
     }

@@ -131,6 +131,17 @@ pub struct Reading {
     pub shadowed: u64,
 }
 
+/// One caller's calls that wait for a turn.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Waiting {
+    /// The app.
+    pub app: AppName,
+    /// The caller, by its own word.
+    pub caller: Arc<str>,
+    /// How many of its calls wait.
+    pub calls: usize,
+}
+
 impl Admission {
     /// Nothing in use yet. `runtime` must outlive every call; `started` is when the process began to send.
     #[must_use]
@@ -229,6 +240,12 @@ impl Admission {
     #[must_use]
     pub fn readings(&self) -> Vec<Reading> {
         self.books().iter().flat_map(|book| book.readings()).collect()
+    }
+
+    /// Who waits for a turn.
+    #[must_use]
+    pub fn waiting(&self) -> Vec<Waiting> {
+        self.books().iter().flat_map(|book| book.waiting()).collect()
     }
 
     /// Warns of ceilings that are nearly used up, and forgets those that were idle for long. For ever.

@@ -88,6 +88,15 @@ impl Queue {
         Some(Line { source: source.clone(), caller: Arc::clone(caller) })
     }
 
+    /// How many calls of each caller wait. A caller of several sources comes once for each.
+    pub(super) fn callers(&self) -> impl Iterator<Item = (&Arc<str>, usize)> {
+        let callers = self
+            .0
+            .in_turn()
+            .flat_map(|(_, callers)| callers.in_turn().map(move |(caller, _)| (caller, callers)));
+        callers.filter_map(|(caller, callers)| Some((caller, callers.child(caller)?.1)))
+    }
+
     /// The sources that wait.
     pub(super) fn sources(&self) -> impl Iterator<Item = &Source> {
         self.0.in_turn().map(|(source, _)| source)

@@ -101,6 +101,14 @@ impl Health {
         site.is_none_or(|site| !site.lock().breaker.is_open())
     }
 
+    /// Whether the endpoint's clock differs from this machine's by more than a minute.
+    #[must_use]
+    pub fn clock_differs(&self, app: &App, endpoint: &Endpoint) -> bool {
+        let apps = self.apps.load();
+        let site = apps.get(&app.sdkappid).and_then(|known| known.site(endpoint));
+        site.is_some_and(|site| site.lock().clock_differs)
+    }
+
     pub(super) fn of(&self, app: &Arc<App>) -> Arc<AppHealth> {
         let apps = self.apps.load();
         let known = apps.get(&app.sdkappid).filter(|known| calls_alike(&known.app, app));

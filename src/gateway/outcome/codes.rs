@@ -9,8 +9,8 @@
 //! they are documented; a test holds the table against it.
 
 use super::verdict::Diagnosis::{
-    AccountBlocked, Disabled, Mismatch, NotAdministrator, PlanExpired, SourceAddress, TrialUsedUp,
-    WrongClock, WrongKey, WrongParameters, WrongRegion, WrongSdkAppId,
+    AccountBlocked, Disabled, Mismatch, NotAdministrator, PlanExpired, SourceAddress, TooManySignatures,
+    TrialUsedUp, WrongClock, WrongKey, WrongParameters, WrongRegion, WrongSdkAppId,
 };
 use super::verdict::Verdict::{BackOff, HandOver, NextKey, QuietSignatures, Resign, Retry, Trip};
 use super::verdict::{Then, Verdict};
@@ -40,6 +40,39 @@ pub fn meaning(family: Family, code: ErrorCode) -> Option<&'static str> {
 pub fn is_let_in(family: Family, code: ErrorCode) -> bool {
     // What the access layer hands over, such as a bad URL, may have been found before it looked at who calls.
     code.is_ok() || (class(family, code).1 == HandOver && !ACCESS_LAYER.contains(&code.0))
+}
+
+/// What whoever runs the gateway, or calls through it, can do about an answer with this code.
+#[must_use]
+pub fn remedy(family: Family, code: ErrorCode) -> &'static str {
+    match class(family, code) {
+        (_, NextKey(diagnosis) | Trip(diagnosis)) => diagnosis.words(),
+        (_, Resign(Then::NextKey(diagnosis) | Then::Trip(diagnosis))) => diagnosis.words(),
+        (_, QuietSignatures) => TooManySignatures.words(),
+        (_, Resign(Then::Retry)) => {
+            "a new UserSig was refused as well, which mostly passes: if it stays, ask `check --online`, then Tencent's \
+             support"
+        }
+        (_, Retry { .. }) => {
+            "Tencent's own trouble: what bears a repeat was repeated; if it stays, tell Tencent's support the RequestId"
+        }
+        (_, BackOff(Throttle::Api)) => {
+            "this API's ceiling is lowered for a while: find who else calls with this sdkappid, or lower ceiling.api"
+        }
+        (_, BackOff(Throttle::App)) => {
+            "the app's ceiling is lowered for a while: find who else calls with this sdkappid, or set \
+             ceiling.app_per_second"
+        }
+        (_, BackOff(Throttle::Pause)) => "the API was given a short rest: if it stays, lower ceiling.api",
+        (_, BackOff(Throttle::Second)) => "make such a call once a second at most",
+        (Throttled, HandOver) => {
+            "the caller calls for one user, room or push too often, and should slow down there"
+        }
+        (Auth, HandOver) => "see app.sdkappid and app.identifier in the configuration",
+        (_, HandOver) => {
+            "the caller's own affair: Tencent's page of the API says what the call should look like"
+        }
+    }
 }
 
 fn row(family: Family, code: ErrorCode) -> Option<&'static Row> {

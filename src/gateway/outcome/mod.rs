@@ -18,7 +18,7 @@ mod utf8;
 mod verdict;
 
 pub use answer::{Ended, HELD_BACK, Long, Rules, TakenIn, Unusable, Whole, take_in};
-pub use codes::{is_let_in, meaning};
+pub use codes::{is_let_in, meaning, remedy};
 pub use mask::Masker;
 pub use scanner::Scanner;
 pub use verdict::{Diagnosis, Then, Verdict};

@@ -89,11 +89,11 @@ impl Diagnosis {
             Self::TooManySignatures => "too_many_signatures",
         }
     }
-}
 
-impl fmt::Display for Diagnosis {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+    /// What is wrong and which setting is to be changed, in words for whoever runs the gateway.
+    #[must_use]
+    pub fn words(self) -> &'static str {
+        match self {
             Self::WrongKey => {
                 "no secret key of the app is the right one: put the key that Tencent's console shows for its \
                  sdkappid into secret_key_file (or secret_key_env)"
@@ -137,6 +137,12 @@ impl fmt::Display for Diagnosis {
                 "too many UserSigs were refused, so that Tencent looks at none for a minute: check secret_key_file \
                  (or secret_key_env), and whether something else signs for this sdkappid with a wrong key"
             }
-        })
+        }
+    }
+}
+
+impl fmt::Display for Diagnosis {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.words())
     }
 }

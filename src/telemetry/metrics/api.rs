@@ -20,18 +20,18 @@ pub struct ApiMetrics {
     api: Arc<str>,
     shared: Arc<Shared>,
     call_duration: Histogram,
-    admission_wait: Histogram,
+    pub(super) admission_wait: Histogram,
     /// `None` stands for every ErrorCode beyond the bound.
-    calls: Handles<(Label, Option<ErrorCode>, CallOutcome), IntCounter>,
+    pub(super) calls: Handles<(Label, Option<ErrorCode>, CallOutcome), IntCounter>,
     refused: Handles<(Label, &'static str), IntCounter>,
     retries: Handles<&'static str, IntCounter>,
-    endpoints: Handles<Endpoint, Arc<EndpointHandles>>,
+    pub(super) endpoints: Handles<Endpoint, Arc<EndpointHandles>>,
 }
 
 #[derive(Debug)]
-struct EndpointHandles {
+pub(super) struct EndpointHandles {
     authority: String,
-    upstream_duration: Histogram,
+    pub(super) upstream_duration: Histogram,
     attempts: Handles<&'static str, IntCounter>,
 }
 

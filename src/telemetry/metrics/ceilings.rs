@@ -7,12 +7,11 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use prometheus::core::{Collector, Desc, Describer};
 use prometheus::proto::MetricFamily;
 use prometheus::{GaugeVec, IntCounter, IntCounterVec, IntGaugeVec};
-use serde::Serialize;
 
 use super::families;
 
 /// One ceiling at one moment.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct CeilingReading {
     /// The app's name.
     pub app: String,

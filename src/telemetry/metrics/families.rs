@@ -21,8 +21,8 @@ const UPSTREAM_SECONDS: &[f64] =
 const WAIT_SECONDS: &[f64] =
     &[0.0001, 0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 1.25, 2.0, 3.0, 5.0, 10.0, 20.0];
 
-/// The families that are counted into. Those that are read at scrape time are in [`super::ceilings`], under the names
-/// that stand at the foot of this file.
+/// The families that are counted into. Those that are read at scrape time are in [`super::ceilings`] and
+/// [`super::waiting`], under the names that stand at the foot of this file.
 #[derive(Debug)]
 pub(super) struct Families {
     pub(super) calls: IntCounterVec,
@@ -165,6 +165,13 @@ fn opts(name: &str, help: &str) -> Opts {
 
 /// The labels of the ceilings' families.
 pub(super) const CEILING_LABELS: &[&str] = &["app", "api"];
+
+/// The labels of [`caller_waiting`].
+pub(super) const WAITING_LABELS: &[&str] = &["app", "caller"];
+
+pub(super) fn caller_waiting() -> Opts {
+    opts("caller_waiting", "Calls that wait for their turn now, by who made them.")
+}
 
 pub(super) fn ceiling_limit() -> Opts {
     opts("ceiling_limit", "Calls per second that the gateway allows itself at present.")

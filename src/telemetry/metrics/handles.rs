@@ -21,6 +21,13 @@ impl<K: Eq + Hash + Clone, H: Clone> Handles<K, H> {
         })
     }
 
+    /// Looks at all of them. Whoever finds one meanwhile does not wait; whoever makes the first of a key does.
+    pub(super) fn each(&self, mut look: impl FnMut(&K, &H)) {
+        for (key, handle) in &*self.0.read().unwrap_or_else(PoisonError::into_inner) {
+            look(key, handle);
+        }
+    }
+
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.0.read().unwrap_or_else(PoisonError::into_inner).len()

@@ -11,6 +11,8 @@ mod api;
 mod ceilings;
 mod families;
 mod handles;
+mod minute;
+mod waiting;
 
 use std::sync::Arc;
 
@@ -18,14 +20,19 @@ use prometheus::{IntGauge, Registry, TextEncoder};
 
 pub use self::api::ApiMetrics;
 pub use self::ceilings::{CeilingReading, ReadCeilings};
+pub use self::minute::{Calls, MINUTE, Minute, READ_EVERY, Times};
+pub use self::waiting::{ReadWaiting, WaitingReading};
 
 use self::api::SeriesBudget;
 use self::ceilings::Ceilings;
 use self::families::Families;
 use self::handles::Handles;
+use self::minute::Readings;
+use self::waiting::Waiting;
 use crate::model::api::catalogue;
 use crate::model::endpoint::Endpoint;
 use crate::telemetry::labels::{APIS, APPS, Bounded, CALLERS, ERROR_CODES, Label, UNKNOWN};
+use crate::telemetry::last_errors::LastErrors;
 
 /// The media type of [`Metrics::encode`]'s text.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -59,9 +66,13 @@ pub struct Metrics {
     registry: Registry,
     shared: Arc<Shared>,
     ceilings: Ceilings,
+    waiting: Waiting,
     /// By the app's label, so there are at most [`APPS`] and one.
     apps: Handles<Label, Arc<AppApis>>,
     app_labels: Bounded,
+    /// What was counted until some moments of the last minute.
+    readings: Readings,
+    errors: LastErrors,
 }
 
 /// What the bundles of all APIs count into.
@@ -123,17 +134,23 @@ impl Metrics {
         registry
             .register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))
             .expect(proof);
+        let shared = Arc::new(Shared {
+            families,
+            callers: Bounded::new(callers).reserving([UNKNOWN]),
+            error_codes: Bounded::new(ERROR_CODES).reserving(OWN_CODES),
+            series: SeriesBudget::new(caller_series),
+        });
+        let waiting = Waiting::new(Arc::clone(&shared));
+        registry.register(Box::new(waiting.clone())).expect(proof);
         Arc::new(Self {
             registry,
-            shared: Arc::new(Shared {
-                families,
-                callers: Bounded::new(callers).reserving([UNKNOWN]),
-                error_codes: Bounded::new(ERROR_CODES).reserving(OWN_CODES),
-                series: SeriesBudget::new(caller_series),
-            }),
+            shared,
             ceilings,
+            waiting,
             apps: Handles::default(),
             app_labels: Bounded::new(APPS).reserving([UNKNOWN]),
+            readings: Readings::default(),
+            errors: LastErrors::default(),
         })
     }
 
@@ -141,6 +158,12 @@ impl Metrics {
     /// `other`; [`UNKNOWN`] is for a call that was refused before anybody asked who sent it.
     pub fn caller(&self, name: &str) -> Label {
         self.shared.callers.label(name)
+    }
+
+    /// What a caller is called in metrics: its name, or `other` beyond the first [`CALLERS`].
+    #[must_use]
+    pub fn caller_name(&self, name: &str) -> Arc<str> {
+        self.shared.callers.text(self.caller(name))
     }
 
     /// Callers that settings name keep their own label always.
@@ -176,9 +199,27 @@ impl Metrics {
         })
     }
 
+    /// The calls that failed lately, one by one.
+    #[must_use]
+    pub fn last_errors(&self) -> &LastErrors {
+        &self.errors
+    }
+
+    /// How many connections of a listener are open.
+    #[must_use]
+    pub fn open_connections(&self, listener: Listener) -> u64 {
+        let gauge = self.shared.families.connections.with_label_values(&[listener.as_str()]);
+        u64::try_from(gauge.get()).unwrap_or(0)
+    }
+
     /// From now on, asks `read` for the ceilings' state whenever Prometheus asks; it replaces any earlier one.
     pub fn register_ceilings(&self, read: ReadCeilings) {
         self.ceilings.read_from(read);
+    }
+
+    /// The same for who waits.
+    pub fn register_waiting(&self, read: ReadWaiting) {
+        self.waiting.read_from(read);
     }
 
     /// Counts a connection as open until the returned value is dropped.

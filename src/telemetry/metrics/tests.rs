@@ -1,6 +1,8 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use super::*;
 use crate::model::call_outcome::CallOutcome;
 use crate::model::error_code::ErrorCode;
@@ -319,4 +321,61 @@ fn a_scrape_beside_counting_sees_whole_numbers_only() {
         .map(|line| line.rsplit_once(' ').unwrap().1.parse::<f64>().unwrap())
         .sum();
     assert!((sum - 2_000.0).abs() < f64::EPSILON, "{sum}");
+}
+
+#[test]
+fn who_waits_is_shown_by_name_and_stays_at_zero() {
+    let metrics = Metrics::with_bounds("1", 1, 100);
+    let waiting = |callers: &[(&str, u64)]| {
+        let readings: Vec<_> = callers
+            .iter()
+            .map(|&(caller, calls)| WaitingReading { app: "live".to_owned(), caller: caller.into(), calls })
+            .collect();
+        metrics.register_waiting(Box::new(move || readings.clone()));
+        let text = metrics.encode();
+        ["gifts", OTHER].map(|caller| {
+            value(&text, &format!(r#"usersig_gateway_caller_waiting{{app="live",caller="{caller}"}}"#))
+        })
+    };
+    assert_eq!(waiting(&[]), [None, None]);
+    assert_eq!(waiting(&[("gifts", 3)]), [Some(3.0), None]);
+    assert_eq!(waiting(&[("gifts", 1), ("a", 2), ("b", 5)]), [Some(1.0), Some(7.0)]);
+    assert_eq!(waiting(&[]), [Some(0.0), Some(0.0)]);
+}
+
+#[test]
+fn the_last_minute_is_what_the_counters_have_grown_by() {
+    let metrics = Metrics::new("1");
+    let (api, gifts) = (metrics.api("live", API), metrics.caller("gifts"));
+    let began = Instant::now();
+    let at = |seconds: u64| began + Duration::from_secs(seconds);
+    let call = |code: i64, outcome| api.call(gifts, ErrorCode(code), outcome, MS);
+    let endpoint = Endpoint::https("a.example");
+    assert_eq!(metrics.last_minute(began), Minute::default());
+    metrics.keep_reading(began);
+    call(0, CallOutcome::Ok);
+    api.waited(Duration::from_millis(10));
+    api.waited(Duration::from_millis(30));
+    api.upstream(&endpoint, Duration::from_millis(50));
+    for n in 1..=12 {
+        metrics.keep_reading(at(5 * n));
+    }
+    let minute = metrics.last_minute(at(60));
+    assert_eq!((minute.span, minute.calls.len(), minute.times.len()), (MINUTE, 1, 1));
+    let of = &minute.calls[0];
+    assert_eq!((&*of.app, &*of.api, &*of.caller), ("live", API, "gifts"));
+    assert_eq!((of.code, of.outcome, of.count), (Some(ErrorCode::OK), CallOutcome::Ok, 1));
+    let milliseconds = |mean: Option<Duration>| mean.map(|mean| mean.as_secs_f64() * 1e3).map(f64::round);
+    let times = &minute.times[0];
+    assert_eq!((milliseconds(times.wait), milliseconds(times.upstream)), (Some(20.0), Some(50.0)));
+
+    // A reading later it is over; what came meanwhile is not.
+    call(60007, CallOutcome::Throttled);
+    call(60007, CallOutcome::Throttled);
+    metrics.keep_reading(at(65));
+    let minute = metrics.last_minute(at(66));
+    assert_eq!((minute.span.as_secs(), minute.calls.len(), minute.times.len()), (61, 1, 0));
+    assert_eq!((minute.calls[0].code, minute.calls[0].count), (Some(ErrorCode(60007)), 2));
+    // However often they are read.
+    assert_eq!(metrics.readings.len(), 14 - 1);
 }

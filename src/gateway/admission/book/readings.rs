@@ -1,13 +1,14 @@
 //! How the ceilings of an app stand, for those who look at them from outside.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use tokio::time::Instant;
 
 use super::state::{Counted, State, Whose};
 use super::{Book, WHOLE_APP};
-use crate::gateway::admission::Reading;
 use crate::gateway::admission::bucket::Bucket;
+use crate::gateway::admission::{Reading, Waiting};
 use crate::model::app::AppName;
 use crate::model::ceiling::Ceiling;
 
@@ -51,6 +52,21 @@ impl Book {
             });
         });
         readings
+    }
+
+    /// How many calls of each caller wait, at whatever API.
+    pub(in crate::gateway::admission) fn waiting(&self) -> Vec<Waiting> {
+        let state = self.lock();
+        let mut waiting: HashMap<&Arc<str>, usize> = HashMap::new();
+        for (caller, calls) in state.apis.values().flat_map(|page| page.queue.callers()) {
+            *waiting.entry(caller).or_default() += calls;
+        }
+        let told = |(caller, calls): (&Arc<str>, usize)| Waiting {
+            app: state.name.clone(),
+            caller: Arc::clone(caller),
+            calls,
+        };
+        waiting.into_iter().map(told).collect()
     }
 
     /// Which ceilings are nearly used up, in whichever of their periods.

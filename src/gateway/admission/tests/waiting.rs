@@ -3,7 +3,7 @@
 use std::num::NonZeroU32;
 
 use super::super::{ApiCeiling, Mode, NotAdmitted, Permit, Reason, Throttle};
-use super::gate::{A, API, B, From, LONG, OTHER_API, gate};
+use super::gate::{A, API, B, From, Gate, LONG, OTHER_API, gate};
 use super::*;
 use crate::gateway::caller::{Rule, Who};
 
@@ -435,4 +435,21 @@ async fn where_no_ceiling_is_kept_a_refused_call_does_not_wait_again() {
     })
     .await;
     assert!(!gate.admission.throttled(&gate.grant(A, API), Throttle::Api));
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_is_told_by_caller_over_all_apis_and_sources() {
+    let gate = gate(1, |_| ()).await;
+    assert!(gate.admission.waiting().is_empty());
+    gate.send(A, API).await;
+    let elsewhere = From { address: "10.9.9.9", ..A };
+    let diary = gate.queue(&[(A, API, "1"), (A, API, "2"), (elsewhere, API, "3"), (B, API, "4")]).await;
+    let waiting = |gate: &Gate| {
+        let mut waiting = gate.admission.waiting();
+        waiting.sort_by(|a, b| a.caller.cmp(&b.caller));
+        waiting.into_iter().map(|waiting| (waiting.caller.to_string(), waiting.calls)).collect::<Vec<_>>()
+    };
+    assert_eq!(waiting(&gate), [(A.caller.to_owned(), 3), (B.caller.to_owned(), 1)]);
+    assert_eq!(diary.names().await.len(), 4);
+    assert!(waiting(&gate).is_empty());
 }

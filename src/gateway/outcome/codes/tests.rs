@@ -129,3 +129,24 @@ fn documented() -> impl Iterator<Item = (Family, i64, i64, String)> {
         })
     })
 }
+
+#[test]
+fn every_kind_of_code_has_a_remedy_that_fits() {
+    for (family, code, words) in [
+        (Family::V4, 60026, "set region"),
+        (Family::V4, 70009, "secret_key_file"),
+        (Family::V4, 70001, "clock"),
+        (Family::V4, 70050, "something else signs"),
+        (Family::V4, 60007, "ceiling.api"),
+        (Family::V4, 60011, "ceiling.app_per_second"),
+        (Family::V4, 60008, "RequestId"),
+        (Family::V4, 60004, "check --online"),
+        (Family::V4, 72010, "the caller"),
+        (Family::V4, 100_302, "the caller's own affair"),
+        (Family::V4, 123_456, "the caller's own affair"),
+        (Family::V1, 70001, "the caller's own affair"),
+    ] {
+        let remedy = remedy(family, ErrorCode(code));
+        assert!(remedy.contains(words), "{code}: {remedy}");
+    }
+}
