@@ -20,13 +20,16 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 [listen]
 {{- if .Values.sidecar.enabled }}
 workers = 1
-max_connections = 1000
+max_connections = 500
 {{- else }}
 gateway = "0.0.0.0:8080"
 admin   = "0.0.0.0:9901"
 workers = 2
 max_connections = 4000
 {{- end }}
+
+[limits]
+buffered = {{ if .Values.sidecar.enabled }}"48MiB"{{ else }}"128MiB"{{ end }}
 {{ range .Values.apps }}
 [[app]]
 {{- range $key, $value := . }}

@@ -10,7 +10,7 @@ use std::process::Command;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::{deploy, project, sandbox, tool};
+use super::{deploy, files, project, sandbox, tool};
 use crate::client::{post, send};
 use crate::process::{Process, configuration};
 
@@ -64,6 +64,29 @@ async fn the_image_runs_with_nothing_else_in_its_root() {
         ["/usersig-gateway", "call", "--gateway", &format!("http://{gateway}"), "live_config/get_callback"];
     assert!(tool(&mut contained(&root, folder.path(), &call.map(str::to_owned))).contains("\"ErrorCode\":0"));
     sandbox.stop().await;
+}
+
+/// The first stage compiles what `.dockerignore` lets in, and nothing that Cargo.toml names may be missing there.
+#[test]
+fn the_build_has_all_that_it_takes() {
+    let folder = TempDir::new().unwrap();
+    let rules = fs::read_to_string(project().join(".dockerignore")).unwrap();
+    for name in rules.lines().filter_map(|line| line.strip_prefix('!')) {
+        tool(Command::new("cp").arg("--recursive").arg(project().join(name)).arg(folder.path()));
+    }
+    let mut metadata = Command::new(env!("CARGO"));
+    metadata.args(["metadata", "--locked", "--offline", "--no-deps", "--format-version", "1"]);
+    let told = tool(metadata.current_dir(folder.path()));
+    assert!(told.contains("\"name\":\"usersig-gateway\""), "{told}");
+    // Nor anything that is compiled in from elsewhere.
+    for (path, text) in files("src") {
+        let shipped = text.split("#[cfg(test)]").next().unwrap();
+        let is_test = path.components().any(|part| part.as_os_str().to_string_lossy().starts_with("tests"));
+        let outside = ["../tests/", "../config/", "../README", "../deploy/"]
+            .iter()
+            .any(|start| shipped.contains(start));
+        assert!(is_test || !outside, "{} takes in a file that the image's build has not", path.display());
+    }
 }
 
 /// An image in a storage of its own.

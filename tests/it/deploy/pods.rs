@@ -3,6 +3,7 @@
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -116,6 +117,54 @@ fn a_pod_has_the_time_to_drain() {
             assert!(needed < Duration::from_secs(granted), "{bundle}: {needed:?} of {granted} s");
         }
     }
+}
+
+/// By what deploy/README.md measured, and what is bounded.
+#[test]
+fn memory_is_bounded_below_the_containers_limit() {
+    const AT_REST: u64 = 17_000_000;
+    const CONNECTION: u64 = 70_000;
+    let mut seen = 0;
+    for (bundle, objects) in &rendered().bundles {
+        let config_map = object_of_kind(objects, "ConfigMap");
+        let boot = load(config_map["data"]["gateway.toml"].as_str().unwrap()).settings.boot;
+        for (_, container) in gateways(objects) {
+            if container["args"][0] != "serve" {
+                continue;
+            }
+            let limit = container["resources"]["limits"]["memory"].as_str().unwrap();
+            let limit = limit.strip_suffix("Mi").unwrap().parse::<u64>().unwrap() << 20;
+            let most = AT_REST + boot.max_connections as u64 * CONNECTION + boot.limits.buffered as u64;
+            assert!(most < limit, "{bundle}: {most} of {limit}");
+            seen += 1;
+        }
+    }
+    assert!(seen >= 10, "{seen}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_without_native_sidecars_ends_its_gateway() {
+    let sandbox = sandbox().await;
+    let folder = TempDir::new().unwrap();
+    let token = folder.path().join("token");
+    fs::write(&token, "FAKE0123456789012345678901234567").unwrap();
+    let token = token.to_str().unwrap();
+    let drain =
+        [("USERSIG_GATEWAY__LISTEN__ADMIN_TOKEN_FILE", token), ("USERSIG_GATEWAY__DRAIN__ACCEPT_FOR", "0s")];
+    let serving = Serving::start_with(&sandbox, "", &drain);
+    let job = object(&rendered().bundles["kustomize sidecar"], "Job", "tidy-rooms-with-quit");
+    let container = &job["spec"]["template"]["spec"]["containers"][0];
+    assert_eq!(container["command"], serde_json::json!(["sh", "-c"]));
+    // The same script, with this test's addresses and place for the token.
+    let script = container["args"][0].as_str().unwrap();
+    let script = script.replace("127.0.0.1:9901", &serving.admin).replace("127.0.0.1:8080", &serving.gateway);
+    let script = script.replace("/run/quit/token", token);
+    let told = super::tool(Command::new("sh").args(["-c", &script]));
+    assert!(told.contains("\"ErrorCode\":0"), "{told}");
+    let ended = serving.process.end();
+    assert_eq!(ended.status, Some(0));
+    assert_eq!(ended.access_lines().len(), 1);
+    sandbox.stop().await;
 }
 
 #[test]
