@@ -1,17 +1,21 @@
 //! A primary that cannot be reached, shows a wrong certificate, or does not answer: calls go to the backup, and back.
 
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use tokio::time::Instant;
 use usersig_gateway::clock::SystemClock;
+use usersig_gateway::gateway::admission::ApiCeiling;
 use usersig_gateway::gateway::target::Endpoints;
 use usersig_gateway::sandbox::{Effect, Fault, Sandbox, SandboxApp, Settings};
 
-use crate::world::{Builder, World, key, sdkappid};
+use crate::client::{Client, post};
+use crate::world::{Builder, World, api, key, sdkappid};
 
 const READ: &str = "live_config/get_callback";
 /// May not be repeated once it was sent.
@@ -134,4 +138,55 @@ async fn a_primary_that_does_not_answer_costs_a_few_slow_calls_and_no_repeated_w
     assert!(!is_healthy(&world, address).await);
     world.end().await;
     first.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn both_endpoints_together_see_no_more_than_one_ceiling() {
+    const CEILING: u32 = 20;
+    let first = primary(anywhere(), false).await;
+    let world = before(&first)
+        .plain()
+        .tuned(|live| {
+            live.ceiling.api.insert(api(READ), ApiCeiling::per_second(NonZeroU32::new(CEILING).unwrap()));
+            // However long a busy machine holds a call up, it counts as on its way.
+            live.ceiling.transit_max = Duration::from_secs(5);
+            live.ceiling.max_wait = Duration::from_secs(60);
+        })
+        .start()
+        .await;
+    let is_over = Arc::new(AtomicBool::new(false));
+    let callers: Vec<_> = (0..8)
+        .map(|_| {
+            let (host, is_over) = (world.host().to_owned(), Arc::clone(&is_over));
+            tokio::spawn(async move {
+                let (mut client, mut calls) = (Client::to(&host).await, 0);
+                while !is_over.load(Ordering::Relaxed) {
+                    assert_eq!(client.send(post(&format!("/v4/{READ}"), "{}")).await.codes(), (200, 0));
+                    calls += 1;
+                }
+                calls
+            })
+        })
+        .collect();
+    let control = first.control().clone();
+    control.wait_for_arrivals(50).await;
+    first.stop().await;
+    world.sandbox.control().wait_for_arrivals(50).await;
+    is_over.store(true, Ordering::Relaxed);
+    let mut calls = 0;
+    for caller in callers {
+        calls += caller.await.unwrap();
+    }
+    // Those that the primary took along were sent once more, each in a turn of its own.
+    let retries = world.metrics().await.sum("retries_total", &[]) as usize;
+    let mut arrivals: Vec<Instant> = Vec::new();
+    for report in [control.report(), world.report()] {
+        arrivals.extend(report.calls.iter().map(|call| call.arrived));
+    }
+    assert!(arrivals.len() <= calls + retries && arrivals.len() >= calls, "{calls} and {retries} retries");
+    arrivals.sort();
+    let spans = arrivals.windows(CEILING as usize + 1).map(|span| span[CEILING as usize] - span[0]);
+    let shortest = spans.min().unwrap();
+    assert!(shortest >= Duration::from_secs(1), "{} calls within {shortest:?}", CEILING + 1);
+    world.end().await;
 }

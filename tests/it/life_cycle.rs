@@ -4,10 +4,14 @@ use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::{Request, StatusCode};
 use http_body_util::Full;
+use hyper::client::conn::http2;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use usersig_gateway::clock::SystemClock;
-use usersig_gateway::sandbox::{Effect, Fault, Sandbox, SandboxApp, Settings};
+use usersig_gateway::net::body::read_capped;
+use usersig_gateway::sandbox::{Delay, Effect, Fault, Sandbox, SandboxApp, Settings};
 
 use crate::binary::finish;
 use crate::client::{Answer, Client, post, send};
@@ -64,6 +68,42 @@ async fn sigterm_ends_it_in_the_order_in_which_nothing_is_lost() {
         ended.log
     );
     assert_eq!(ended.access_lines().len(), 4);
+    sandbox.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_caller_over_http2_is_said_goodbye_and_its_calls_are_finished() {
+    const CALLS: u64 = 10;
+    let sandbox = sandbox().await;
+    let gateway = Serving::start(&sandbox, "[drain]\naccept_for = \"0s\"\ngrace = \"60s\"");
+    let slow = Fault { before_answer: Delay::fixed(Duration::from_secs(3)), ..Fault::new(Effect::Serve) };
+    sandbox.control().inject(slow.for_ever()).unwrap();
+    let stream = tokio::net::TcpStream::connect(&gateway.gateway).await.unwrap();
+    let (sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
+    let driver = tokio::spawn(connection);
+    let calls: Vec<_> = (0..CALLS)
+        .map(|_| {
+            let (mut sender, host) = (sender.clone(), gateway.gateway.clone());
+            tokio::spawn(async move {
+                let request = Request::post(format!("http://{host}{READ}"));
+                let request = request.body(Full::new(Bytes::from_static(b"{}"))).unwrap();
+                let (head, body) = sender.send_request(request).await.unwrap().into_parts();
+                let body = read_capped(body, 1 << 20).await.unwrap();
+                Answer { status: head.status, headers: head.headers, body }.codes()
+            })
+        })
+        .collect();
+    sandbox.control().wait_for_arrivals(CALLS).await;
+    gateway.process.signal("TERM");
+    for call in calls {
+        assert_eq!(call.await.unwrap(), (200, 0));
+    }
+    driver.await.unwrap().expect("the connection ends in order");
+    assert!(sender.is_closed());
+    let ended = gateway.process.end();
+    assert_eq!(ended.status, Some(0), "{:#?}", ended.log);
+    assert!(ended.log.last().unwrap().contains("\"finished\":true"), "{:#?}", ended.log.last());
+    assert_eq!(sandbox.control().report().arrived, CALLS);
     sandbox.stop().await;
 }
 
