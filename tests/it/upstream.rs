@@ -6,11 +6,15 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use http::Version;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use usersig_gateway::sandbox::{Effect, Fault};
+use usersig_gateway::clock::SystemClock;
+use usersig_gateway::model::endpoint::Endpoint;
+use usersig_gateway::sandbox::{Effect, Fault, Sandbox, SandboxApp, Settings};
 
-use crate::world::{Builder, World};
+use crate::world::{Builder, World, key, sdkappid};
 
 const READ: &str = "live_config/get_callback";
 const WRITE: &str = "openim/sendmsg";
@@ -91,6 +95,38 @@ async fn a_certificate_of_an_unknown_authority_is_not_trusted() {
     assert!(answer.header("proxy-status").contains("error=tls_certificate_error"));
     assert_eq!(world.report().arrived, 0);
     world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_trusted_certificate_for_another_name_gets_no_call_and_the_backup_does() {
+    // The authority is trusted, but its certificate is not good for this address.
+    let apps = vec![SandboxApp::new(sdkappid(), vec![key()])];
+    let listen = "127.0.0.2:0".parse().unwrap();
+    let settings = Settings { listen, tls: true, apps, ..Settings::default() };
+    let hijacked = Sandbox::start(settings, Arc::new(SystemClock)).await.unwrap();
+    let url: Endpoint = hijacked.url().parse().unwrap();
+    let root = CertificateDer::from_pem_slice(hijacked.ca_pem().unwrap().as_bytes()).unwrap();
+    for has_backup in [false, true] {
+        let (url, root) = (url.clone(), root.clone());
+        let builder = Builder::new().with_app(move |app| {
+            app.extra_roots.push(root);
+            app.endpoints.v4.insert(0, url);
+            app.endpoints.v4.truncate(if has_backup { 2 } else { 1 });
+        });
+        let world = builder.start().await;
+        let answer = world.call(WRITE, "{}").await;
+        if has_backup {
+            assert_eq!(answer.codes(), (200, 0), "{}", answer.error_info());
+        } else {
+            assert_eq!(answer.codes(), (502, 9_900_502));
+            assert!(answer.error_info().contains("TLS cannot be set up"), "{}", answer.error_info());
+            assert!(answer.error_info().contains("the call was not sent"), "{}", answer.error_info());
+        }
+        assert_eq!(world.report().arrived, u64::from(has_backup));
+        world.end().await;
+    }
+    assert_eq!(hijacked.control().report().arrived, 0);
+    hijacked.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
