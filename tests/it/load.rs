@@ -1,9 +1,7 @@
-//! Callers who offer calls at a steady rate, whether answers come or not.
+//! Callers who offer calls at a steady rate, whether answers come or not; and how far this machine let anybody run
+//! meanwhile.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -12,17 +10,47 @@ use http_body_util::Full;
 use hyper::client::conn::http2::{SendRequest, handshake};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::TcpSocket;
-use tokio::task::JoinSet;
+use tokio::sync::oneshot;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::Instant;
 use usersig_gateway::net::body::read_capped;
 
+use crate::client::Client;
+
 /// A caller with connections of its own.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Caller {
     host: String,
     /// HTTP/2, since many of its calls wait at once.
     senders: Vec<SendRequest<Full<Bytes>>>,
     name: String,
+    names: Names,
+    max_wait: Option<&'static str>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Names {
+    One,
+    OneForEachCall,
+}
+
+/// What became of calls that were offered.
+#[derive(Debug)]
+pub(crate) struct Offered {
+    calls: Vec<Ended>,
+    /// For how long they were offered.
+    span: Duration,
+}
+
+/// How one call ended.
+#[derive(Debug, Clone, Copy)]
+struct Ended {
+    status: u16,
+    /// When it was sent and when its answer was there, since the first was offered.
+    sent: Duration,
+    answered: Duration,
+    /// How long it waited for its turn, as the gateway says.
+    waited: Duration,
 }
 
 impl Caller {
@@ -38,74 +66,143 @@ impl Caller {
             tokio::spawn(connection);
             senders.push(sender);
         }
-        Self { host: host.to_owned(), senders, name: name.to_owned() }
+        Self { host: host.to_owned(), senders, name: name.to_owned(), names: Names::One, max_wait: None }
     }
 
-    /// Offers so many calls a second for so long, waits for the end of each, and gives their HTTP statuses.
-    pub(crate) async fn offer(&self, api: &str, per_second: u32, span: Duration) -> Vec<u16> {
+    /// Makes up another name for each call.
+    pub(crate) fn with_ever_new_names(self) -> Self {
+        Self { names: Names::OneForEachCall, ..self }
+    }
+
+    /// Says how long each call may wait.
+    pub(crate) fn with_max_wait(self, max_wait: &'static str) -> Self {
+        Self { max_wait: Some(max_wait), ..self }
+    }
+
+    /// Offers so many calls a second for so long, and waits for the end of each.
+    pub(crate) async fn offer(&self, api: &str, per_second: u32, span: Duration) -> Offered {
         let (began, mut calls) = (Instant::now(), JoinSet::new());
         let count = (span.as_secs_f64() * f64::from(per_second)) as u32;
         for n in 0..count {
             tokio::time::sleep_until(began + Duration::from_secs(1) * n / per_second).await;
-            let sender = self.senders[n as usize % self.senders.len()].clone();
-            let request = Request::post(format!("http://{}/v4/{api}", self.host))
-                .header("x-caller", &self.name)
-                .body(Full::new(Bytes::from_static(b"{}")))
-                .unwrap();
-            calls.spawn(end_of(sender, request));
+            self.spawn(&mut calls, api, n, began);
         }
-        calls.join_all().await
+        Offered { calls: calls.join_all().await, span }
+    }
+
+    /// Offers so many calls at once, and waits for the end of each.
+    pub(crate) async fn offer_at_once(&self, api: &str, count: u32) -> Offered {
+        let (began, mut calls) = (Instant::now(), JoinSet::new());
+        for n in 0..count {
+            self.spawn(&mut calls, api, n, began);
+        }
+        Offered { calls: calls.join_all().await, span: began.elapsed() }
+    }
+
+    fn spawn(&self, calls: &mut JoinSet<Ended>, api: &str, n: u32, began: Instant) {
+        let sender = self.senders[n as usize % self.senders.len()].clone();
+        let name = match self.names {
+            Names::One => self.name.clone(),
+            Names::OneForEachCall => format!("{}-{n}", self.name),
+        };
+        let mut request = Request::post(format!("http://{}/v4/{api}", self.host)).header("x-caller", name);
+        if let Some(max_wait) = self.max_wait {
+            request = request.header("x-gateway-max-wait", max_wait);
+        }
+        calls.spawn(end_of(sender, request.body(Full::new(Bytes::from_static(b"{}"))).unwrap(), began));
     }
 }
 
-async fn end_of(mut sender: SendRequest<Full<Bytes>>, request: Request<Full<Bytes>>) -> u16 {
+async fn end_of(
+    mut sender: SendRequest<Full<Bytes>>,
+    request: Request<Full<Bytes>>,
+    began: Instant,
+) -> Ended {
     sender.ready().await.unwrap();
+    let sent = began.elapsed();
     let (head, body) = sender.send_request(request).await.unwrap().into_parts();
     read_capped(body, 1 << 20).await.unwrap();
-    head.status.as_u16()
+    let timing = head.headers["server-timing"].to_str().unwrap();
+    let wait = timing.split(", ").find_map(|part| part.strip_prefix("wait;dur="));
+    let waited = Duration::from_secs_f64(wait.map_or(0.0, |wait| wait.parse().unwrap()) / 1e3);
+    Ended { status: head.status.as_u16(), sent, answered: began.elapsed(), waited }
 }
 
-/// Watches for times in which this machine lets nobody run: on a busy one, they are most of the time.
+impl Offered {
+    pub(crate) fn len(&self) -> usize {
+        self.calls.len()
+    }
+
+    /// How many calls ended with this HTTP status.
+    pub(crate) fn with_status(&self, status: u16) -> usize {
+        self.calls.iter().filter(|ended| ended.status == status).count()
+    }
+
+    /// How many calls were served while calls were offered, from so many seconds after the first one on.
+    pub(crate) fn served_after(&self, from: f64) -> usize {
+        let within = Duration::from_secs_f64(from)..self.span;
+        self.calls.iter().filter(|ended| ended.status == 200 && within.contains(&ended.answered)).count()
+    }
+
+    /// How many calls a second were really offered: on a slow machine fewer than were meant.
+    pub(crate) fn per_second(&self) -> f64 {
+        let sent = self.calls.iter().filter(|ended| ended.sent <= self.span).count();
+        sent as f64 / self.span.as_secs_f64()
+    }
+
+    /// How long 95 of 100 calls waited for their turn at most.
+    pub(crate) fn p95_wait(&self) -> Duration {
+        let mut waits: Vec<_> = self.calls.iter().map(|ended| ended.waited).collect();
+        waits.sort_unstable();
+        waits[(waits.len() - 1) * 95 / 100]
+    }
+}
+
+/// Watches for times in which this machine lets nobody run: on a busy one, they are most of the time. It calls the
+/// gateway again and again, and sees what comes late, timers and answers alike.
 #[derive(Debug)]
 pub(crate) struct Stalls {
-    began: Instant,
-    over: Arc<AtomicBool>,
-    watcher: JoinHandle<Duration>,
+    end: oneshot::Sender<()>,
+    watcher: JoinHandle<Running>,
+}
+
+/// How far this machine let anybody run.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Running {
+    /// The share of the time without stalls.
+    pub(crate) share: f64,
+    /// Seconds of the longest stall.
+    pub(crate) longest_stall: f64,
 }
 
 impl Stalls {
-    pub(crate) fn watch() -> Self {
-        let over = Arc::new(AtomicBool::new(false));
-        let watcher = std::thread::spawn({
-            let over = Arc::clone(&over);
-            move || {
-                let mut lost = Duration::ZERO;
-                while !over.load(Ordering::Relaxed) {
-                    let before = Instant::now();
-                    std::thread::sleep(TICK);
-                    let late = before.elapsed().saturating_sub(TICK);
-                    lost += if late > TICK { late } else { Duration::ZERO };
-                }
-                lost
+    pub(crate) async fn watch(host: &str) -> Self {
+        let (end, mut ended) = oneshot::channel();
+        let mut probe = Client::to(host).await;
+        let watcher = tokio::spawn(async move {
+            let (began, mut lost, mut longest) = (Instant::now(), 0.0, 0.0_f64);
+            while ended.try_recv().is_err() {
+                let before = Instant::now();
+                tokio::time::sleep(TICK).await;
+                // Of no API, so it is answered at once.
+                let nowhere = Request::get("/nowhere").body(Full::default()).unwrap();
+                probe.send(nowhere).await;
+                let late = before.elapsed().saturating_sub(2 * TICK).as_secs_f64();
+                lost += if late > TICK.as_secs_f64() { late } else { 0.0 };
+                longest = longest.max(late);
             }
+            Running { share: 1.0 - lost / began.elapsed().as_secs_f64(), longest_stall: longest }
         });
-        Self { began: Instant::now(), over, watcher }
+        Self { end, watcher }
     }
 
-    /// The share of the time since the beginning in which there were none.
-    pub(crate) fn end(self) -> f64 {
-        self.over.store(true, Ordering::Relaxed);
-        let lost = self.watcher.join().unwrap();
-        1.0 - lost.as_secs_f64() / self.began.elapsed().as_secs_f64()
+    pub(crate) async fn end(self) -> Running {
+        self.end.send(()).unwrap();
+        self.watcher.await.unwrap()
     }
-}
-
-/// How many calls ended with this HTTP status.
-pub(crate) fn with_status(ended: &[u16], status: u16) -> usize {
-    ended.iter().filter(|&&ended| ended == status).count()
 }
 
 const TICK: Duration = Duration::from_millis(2);
 
 /// Together they have room for more streams than calls may wait.
-const CONNECTIONS: usize = 6;
+const CONNECTIONS: usize = 8;
