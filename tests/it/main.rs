@@ -12,6 +12,7 @@ mod check;
 mod clock_jumps;
 mod commands;
 mod connections;
+mod dashboard;
 mod demo;
 mod deploy;
 mod diagnoses;

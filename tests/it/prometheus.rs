@@ -271,6 +271,22 @@ impl Prometheus {
         panic!("{query} gave {last:?} at last, not {expected:?}");
     }
 
+    /// Waits until `query` gives something, and only numbers.
+    ///
+    /// # Panics
+    /// When that takes too long.
+    pub(crate) fn wait_for_data(&self, query: &str) {
+        for _ in 0..PATIENCE.as_millis() / LOOK.as_millis() {
+            // Series without a common label fall together here, which is no matter.
+            let data = self.query(query, "").unwrap_or_default();
+            if !data.is_empty() && data.values().all(|value| !value.is_nan()) {
+                return;
+            }
+            std::thread::sleep(LOOK);
+        }
+        panic!("no data: {query}");
+    }
+
     /// The present values of `query`, by the value of `label`; `None` while Prometheus is not ready.
     fn query(&self, query: &str, label: &str) -> Option<BTreeMap<String, f64>> {
         let query = utf8_percent_encode(query, NON_ALPHANUMERIC);
