@@ -188,6 +188,7 @@ impl Gateway {
         let (head, body) = request.into_parts();
         policy::may_call(&caller)?;
         one_host(&head)?;
+        only_chunked(&head)?;
         let target = target::resolve(head.uri.path(), head.uri.query(), &live.apps, &shared.apis)?;
         record.target(&target);
         let mut grant = policy::allow(caller, target, &live.rules)?;
@@ -255,6 +256,16 @@ fn one_host(head: &http::request::Parts) -> Result<(), Rejection> {
         return Err(Rejection::Host(hosts));
     }
     Ok(())
+}
+
+/// hyper looks at the last transfer coding only, and takes the others for none (RFC 9112, section 6.1).
+fn only_chunked(head: &http::request::Parts) -> Result<(), Rejection> {
+    let mut lines = head.headers.get_all(header::TRANSFER_ENCODING).iter();
+    match (lines.next().map(|line| line.as_bytes().trim_ascii()), lines.next()) {
+        (None, _) => Ok(()),
+        (Some(coding), None) if coding.eq_ignore_ascii_case(b"chunked") => Ok(()),
+        _ => Err(Rejection::Coding),
+    }
 }
 
 fn only_post(method: &Method) -> Result<(), Rejection> {

@@ -31,6 +31,9 @@ pub enum Rejection {
     /// It has no `host` header, or several.
     #[error("the request has {0} host headers, and HTTP/1.1 wants one")]
     Host(usize),
+    /// Its body is packed for its way, or was packed in pieces twice.
+    #[error("the request has a transfer coding beside chunked, which is the only one that is taken")]
+    Coding,
     /// It may not be made.
     #[error(transparent)]
     Denied(#[from] Denied),
@@ -149,7 +152,7 @@ impl Rejection {
             | Self::Body(BadBody::BrokenOff | BadBody::NotJson(_) | BadBody::NotAnObject) => {
                 StatusCode::BAD_REQUEST
             }
-            Self::BadHead | Self::Host(_) => StatusCode::BAD_REQUEST,
+            Self::BadHead | Self::Host(_) | Self::Coding => StatusCode::BAD_REQUEST,
             Self::HeadTooLong => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::Denied(_) => StatusCode::FORBIDDEN,
             Self::Target(TargetError::NoSuchPath { .. } | TargetError::UnknownApp { .. }) => {
@@ -218,7 +221,7 @@ impl Rejection {
             Self::Unusable { .. } => "unusable_answer",
             Self::HeadTooSlow(_) => "head_too_slow",
             Self::HeadTooLong => "head_too_long",
-            Self::BadHead | Self::Host(_) => "bad_head",
+            Self::BadHead | Self::Host(_) | Self::Coding => "bad_head",
             Self::TooManyConnections(NoSeat::InAll(_)) => "too_many_connections",
             Self::TooManyConnections(NoSeat::PerSource(_)) => "too_many_connections_of_source",
             Self::Overloaded(_) => "overloaded",
@@ -334,7 +337,7 @@ impl Rejection {
             Self::Tripped(_) | Self::InDoubt(_) => ("http_request_denied", "app-stopped"),
             Self::CannotSign(_) => ("proxy_configuration_error", "cannot-sign"),
             Self::Denied(_) => ("http_request_denied", "not-allowed"),
-            Self::HeadTooSlow(_) | Self::HeadTooLong | Self::BadHead | Self::Host(_) => {
+            Self::HeadTooSlow(_) | Self::HeadTooLong | Self::BadHead | Self::Host(_) | Self::Coding => {
                 ("http_request_error", "bad-call")
             }
             Self::Target(_) | Self::Method(_) | Self::Body(_) | Self::CallerGone | Self::LeftEarly => {

@@ -15,7 +15,7 @@ const READ: &str = "/v4/live_config/get_callback";
 /// Tencent.
 struct Case {
     what: &'static str,
-    sent: String,
+    sent: Vec<u8>,
     statuses: &'static [u16],
     arrived: u64,
 }
@@ -24,7 +24,7 @@ struct Case {
 const HIDDEN: &str =
     "POST /v4/live_config/get_callback_token HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\r\n{}";
 
-fn case(what: &'static str, sent: impl Into<String>, statuses: &'static [u16], arrived: u64) -> Case {
+fn case(what: &'static str, sent: impl Into<Vec<u8>>, statuses: &'static [u16], arrived: u64) -> Case {
     Case { what, sent: sent.into(), statuses, arrived }
 }
 
@@ -52,6 +52,25 @@ fn framing() -> Vec<Case> {
         case("a coding that is nearly chunked", call("transfer-encoding: xchunked", "2\r\n{}\r\n0\r\n\r\n"), &[400], 0),
         case("chunked after a vertical tab", call("transfer-encoding: \x0bchunked", "2\r\n{}\r\n0\r\n\r\n"), &[400], 0),
         case("chunked in HTTP/1.0", format!("POST {READ} HTTP/1.0\r\ntransfer-encoding: chunked\r\n\r\n2\r\n{{}}\r\n0\r\n\r\n"), &[400], 0),
+        case("identity beside chunked, in lines of their own", call("transfer-encoding: identity\r\ntransfer-encoding: chunked\r\nconnection: close", "2\r\n{}\r\n0\r\n\r\n"), &[400], 0),
+        case("chunked beside identity, in lines of their own", call("transfer-encoding: chunked\r\ntransfer-encoding: identity", "2\r\n{}\r\n0\r\n\r\n"), &[400], 0),
+        case("chunked twice", call("transfer-encoding: chunked, chunked\r\nconnection: close", "2\r\n{}\r\n0\r\n\r\n"), &[400], 0),
+        case("chunked with a parameter", call("transfer-encoding: chunked;q=1", "2\r\n{}\r\n0\r\n\r\n"), &[400], 0),
+        case("chunked in quotes", call("transfer-encoding: \"chunked\"", "2\r\n{}\r\n0\r\n\r\n"), &[400], 0),
+        case("chunked in capitals", call("TRANSFER-ENCODING: CHUNKED\r\nconnection: close", "2\r\n{}\r\n0\r\n\r\n"), &[200], 1),
+        case("an empty coding", call("transfer-encoding:\r\ncontent-length: 2\r\nconnection: close", "{}"), &[400], 0),
+        case("a coding that is folded", call("transfer-encoding:\r\n chunked", "2\r\n{}\r\n0\r\n\r\n"), &[400], 0),
+        case("a coding behind a bare line feed", call("x-a: b\ntransfer-encoding: chunked\r\nconnection: close", "2\r\n{}\r\n0\r\n\r\n"), &[200], 1),
+        case("a coding behind a bare CR", call("x-a: b\rtransfer-encoding: chunked\r\ncontent-length: 2", "{}"), &[400], 0),
+        case("a length with a fraction", call("content-length: 2.0", "{}"), &[400], 0),
+        case("a length in other digits", call("content-length: ２", "{}"), &[400], 0),
+        case("a length in zeros", call("content-length: 0000000002\r\nconnection: close", "{}"), &[200], 1),
+        case("a length that connection names", call("content-length: 2\r\nconnection: close, content-length", "{}"), &[200], 1),
+        case("NUL in a name", call("content-length\0: 90\r\ncontent-length: 2", "{}"), &[400], 0),
+        case("a blank before the first name", format!("POST {READ} HTTP/1.1\r\n host: x\r\ncontent-length: 2\r\n\r\n{{}}"), &[400], 0),
+        case("expect with something before it", call("expect: x 100-continue\r\ncontent-length: 2\r\nconnection: close", "{}"), &[200], 1),
+        case("expect with a length of nothing", call("expect: 100-continue\r\ncontent-length: 0\r\nconnection: close", ""), &[200], 1),
+        case("a GET with a body", format!("GET {READ} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{HIDDEN}", HIDDEN.len()), &[405], 0),
         case("a space before the colon", call("transfer-encoding : chunked\r\ncontent-length: 2", "{}"), &[400], 0),
         case("underscores are letters", call("content_length: 90\r\ntransfer_encoding: chunked\r\ncontent-length: 2\r\nconnection: close", "{}"), &[200], 1),
         case("names in any case", call("CONTENT-Length: 2\r\nConnection: CLOSE", "{}"), &[200], 1),
@@ -72,6 +91,20 @@ fn chunks() -> Vec<Case> {
     let chunked = |body: &str| call("transfer-encoding: chunked\r\nconnection: close", body);
     vec![
         case("a chunk extension", chunked("2;a=b;c=\"d\"\r\n{}\r\n0;e\r\n\r\n"), &[200], 1),
+        case("a bare line feed ends a size", chunked("2\n{}\r\n0\r\n\r\n"), &[400], 0),
+        case("a bare line feed in an extension", chunked("2;a\n{}\r\n0\r\n\r\n"), &[400], 0),
+        case("a bare CR in an extension", chunked("2;a\rb\r\n{}\r\n0\r\n\r\n"), &[400], 0),
+        case("a quoted line end in an extension", chunked("2;a=\"\r\n{}\r\n0\r\n\r\n"), &[200], 1),
+        case("a bare line feed ends a chunk", chunked("2\r\n{}\n0\r\n\r\n"), &[400], 0),
+        case("bare line feeds end the body", chunked("2\r\n{}\r\n0\n\n"), &[400], 0),
+        case("nothing ends a chunk", chunked("2\r\n{}0\r\n\r\n"), &[400], 0),
+        case("a size with a sign", chunked("+2\r\n{}\r\n0\r\n\r\n"), &[400], 0),
+        case("a size behind a blank", chunked(" 2\r\n{}\r\n0\r\n\r\n"), &[400], 0),
+        case("a size before a blank", chunked("2 \r\n{}\r\n0\r\n\r\n"), &[200], 1),
+        case("a size with an underscore", chunked("0_2\r\n{}\r\n0\r\n\r\n"), &[400], 0),
+        case("a size in many zeros", chunked(&format!("{}2\r\n{{}}\r\n0\r\n\r\n", "0".repeat(40))), &[200], 1),
+        case("a trailer that is a length", chunked(&format!("2\r\n{{}}\r\n0\r\ncontent-length: 9\r\n\r\n{HIDDEN}")), &[200], 1),
+        case("a trailer that is no header", chunked("2\r\n{}\r\n0\r\nnonsense\r\n\r\n"), &[400], 0),
         case("a chunk extension without an end", chunked(&format!("2;{}", "a".repeat(100_000))), &[400], 0),
         case("trailers", chunked("2\r\n{}\r\n0\r\nusersig: x\r\n\r\n"), &[200], 1),
         case("trailers without an end", chunked(&format!("2\r\n{{}}\r\n0\r\n{}", "a: b\r\n".repeat(20_000))), &[400], 0),
@@ -107,6 +140,16 @@ fn request_lines() -> Vec<Case> {
         case("a fragment", line(&format!("POST {READ}#x HTTP/1.1")), &[200], 1),
         case("NUL in the path", line("POST /v4/live_config/get\0callback HTTP/1.1"), &[400], 0),
         case("UTF-8 in the path", line("POST /v4/live_config/é HTTP/1.1"), &[400], 0),
+        case("a slash in overlong UTF-8", b"POST /v4/live_config\xc0\xafget_callback HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\r\n{}", &[400], 0),
+        case("a tab in the request line", line(&format!("POST\t{READ}\tHTTP/1.1")), &[400], 0),
+        case("a bare CR in the request line", line(&format!("POST {READ}\rx HTTP/1.1")), &[400], 0),
+        case("no method", line(&format!(" {READ} HTTP/1.1")), &[400], 0),
+        case("an empty target", line("POST  HTTP/1.1"), &[400], 0),
+        case("a target without its slash", line(&format!("POST {} HTTP/1.1", &READ[1..])), &[400], 0),
+        case("absolute form with a user", line(&format!("POST http://user:word@evil.example{READ} HTTP/1.1")), &[200], 1),
+        case("HTTP/1.1 in small letters", line(&format!("POST {READ} http/1.1")), &[400], 0),
+        case("HTTP/1.1 with more digits", line(&format!("POST {READ} HTTP/1.10")), &[400], 0),
+        case("CONNECT with a body behind it", format!("CONNECT evil.example:443 HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{HIDDEN}", HIDDEN.len()), &[404], 0),
         case("bytes that are no HTTP", "\x16\x03\x01\x02\x00\x01\x00\r\n\r\n", &[400], 0),
         case("empty lines before a request", format!("\r\n\r\n{}", line(&format!("POST {READ} HTTP/1.1"))), &[200], 1),
         case("an upgrade to h2c is not taken up", call("connection: close, upgrade, http2-settings\r\nupgrade: h2c\r\nhttp2-settings: AAMAAABkAAQAoAAAAAIAAAAA\r\ncontent-length: 2", "{}"), &[200], 1),
@@ -218,7 +261,7 @@ async fn try_each(cases: Vec<Case>) {
     let mut wrong = Vec::new();
     for Case { what, sent, statuses: expected, arrived } in cases {
         let before = world.report().arrived;
-        let came = converse(&world, sent.as_bytes()).await;
+        let came = converse(&world, &sent).await;
         let (found, reached) = (statuses(&came), world.report().arrived - before);
         if (&found[..], reached) != (expected, arrived) {
             wrong.push(format!("{what}: {found:?} and {reached} upstream, not {expected:?} and {arrived}"));
