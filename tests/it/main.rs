@@ -17,6 +17,7 @@ mod demo;
 mod deploy;
 mod diagnoses;
 mod failover;
+mod http2_edge;
 mod http_edge;
 mod layering;
 mod leaving;
