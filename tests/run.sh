@@ -61,6 +61,7 @@ install_packages() {
     command -v kubectl >/dev/null || missing+=(kubernetes-client)
     command -v node >/dev/null || missing+=(nodejs)
     command -v prometheus >/dev/null || missing+=(prometheus)
+    command -v slowhttptest >/dev/null || missing+=(slowhttptest)
     command -v python3 >/dev/null || missing+=(python3)
     python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv)
     command -v systemd-analyze >/dev/null || missing+=(systemd)

@@ -38,6 +38,7 @@ mod routing;
 mod rules;
 mod signing;
 mod spoilt;
+mod slow_connections;
 mod start;
 mod status_page;
 mod supply_chain;
