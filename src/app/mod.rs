@@ -35,6 +35,7 @@ use crate::gateway::target::Apis;
 use crate::gateway::trip::Trips;
 use crate::model::secret::AdminToken;
 use crate::net::body::Room;
+use crate::net::client::OwnListeners;
 use crate::net::listener::{Bound, BoundSocket, ListenAddress, MostConnections, Share};
 use crate::net::stop::{Phase, Stopper};
 use crate::net::tls::{ServerTls, ServerTlsError};
@@ -103,11 +104,12 @@ impl App {
         let gateway = listen(Listener::Gateway, &boot.gateway, workers)?;
         let admin = listen(Listener::Admin, &boot.admin, 1)?;
         let (gateway_address, admin_address) = (gateway.address().clone(), admin.address().clone());
+        let own_listeners =
+            OwnListeners::new([&gateway_address, &admin_address].into_iter().filter_map(ListenAddress::tcp));
 
         let control = Control::start()?;
         let metrics = Metrics::new(env!("CARGO_PKG_VERSION"));
-        let shared =
-            share(live, boot.limits, boot.max_in_flight, control.handle(), &metrics, Arc::clone(clock));
+        let shared = share(live, &boot, own_listeners, control.handle(), &metrics, Arc::clone(clock));
         let readiness = Readiness::new();
         let stopper = Stopper::new();
 
@@ -231,8 +233,7 @@ pub fn without_listeners(settings: Settings, clock: &Arc<dyn WallClock>) -> Gate
     // They are for callers from outside.
     live.callers.rules.clear();
     let metrics = Metrics::new(env!("CARGO_PKG_VERSION"));
-    let shared =
-        share(live, boot.limits, boot.max_in_flight, &Handle::current(), &metrics, Arc::clone(clock));
+    let shared = share(live, &boot, OwnListeners::default(), &Handle::current(), &metrics, Arc::clone(clock));
     Gateway::new(shared)
 }
 
@@ -265,8 +266,8 @@ fn admin_listener(bound: Bound, control: &Handle) -> io::Result<admin::Listener>
 
 fn share(
     live: crate::gateway::Settings,
-    limits: crate::gateway::Limits,
-    max_in_flight: usize,
+    boot: &Boot,
+    own_listeners: OwnListeners,
     control: &Handle,
     metrics: &Arc<Metrics>,
     clock: Arc<dyn WallClock>,
@@ -288,9 +289,10 @@ fn share(
         live: ArcSwap::from_pointee(live),
         apis,
         metrics: Arc::clone(metrics),
-        room: Room::of(limits.buffered),
-        limits,
-        in_flight: Arc::new(InFlight::at_most(max_in_flight)),
+        room: Room::of(boot.limits.buffered),
+        limits: boot.limits,
+        in_flight: Arc::new(InFlight::at_most(boot.max_in_flight)),
+        own_listeners,
     });
     let weak = Arc::downgrade(&shared);
     metrics.register_ceilings(Box::new(move || {

@@ -28,7 +28,7 @@ use super::target::{self, Apis};
 use super::trip::Trips;
 use super::{Limits, Settings, attempt, policy};
 use crate::net::body::{self, Counted, CountedError, Part, ReadError, Room};
-use crate::net::client::Client;
+use crate::net::client::{Client, OwnListeners};
 use crate::net::listener::Peer;
 use crate::net::remote::Remote;
 use crate::telemetry::metrics::Metrics;
@@ -58,6 +58,8 @@ pub struct Shared {
     pub in_flight: Arc<InFlight>,
     /// Memory for bodies.
     pub room: Arc<Room>,
+    /// Where no call is sent.
+    pub own_listeners: OwnListeners,
 }
 
 /// One worker's gateway.
@@ -71,7 +73,8 @@ impl Gateway {
     /// A worker's part of the gateway, with connections of its own.
     #[must_use]
     pub fn new(shared: Arc<Shared>) -> Self {
-        Self { shared, client: Client::new() }
+        let client = Client::avoiding(shared.own_listeners.clone());
+        Self { shared, client }
     }
 
     /// Takes a call and gives the reply.

@@ -242,7 +242,7 @@ impl Rejection {
                 "name an app that is configured, in the path or by sdkappid, or mark one as default"
             }
             Self::Method(_) => "call with POST",
-            Self::Host(_) | Self::BadHead | Self::HeadTooLong | Self::HeadTooSlow(_) => {
+            Self::Host(_) | Self::Coding | Self::BadHead | Self::HeadTooLong | Self::HeadTooSlow(_) => {
                 "see what the caller's HTTP library sends, and limits.header_bytes and limits.header_timeout"
             }
             Self::Denied(_) => {
@@ -265,6 +265,9 @@ impl Rejection {
             }
             Self::Failed(failure) => match failure.cause {
                 Cause::BadUrl(_) => "percent-encode the query, and keep it short",
+                Cause::Unreachable(ConnectError::OwnListener(_)) => {
+                    "see app.endpoints and what the host's name is looked up as"
+                }
                 Cause::Unreachable(_) => {
                     "see name service, network and egress to the host, upstream.egress_proxy and app.ca_file"
                 }
@@ -279,7 +282,10 @@ impl Rejection {
             Self::Unusable { .. } => {
                 "something in between answers in Tencent's place: see proxies and endpoints"
             }
-            Self::TooManyConnections(_) => {
+            Self::TooManyConnections(NoSeat::PerSource(_)) => {
+                "keep connections open, use HTTP/2, or raise listen.max_connections_per_source"
+            }
+            Self::TooManyConnections(NoSeat::InAll(_)) => {
                 "keep connections open, use HTTP/2, or raise listen.max_connections"
             }
             Self::Overloaded(_) => "see why calls take long, or raise listen.max_in_flight",
@@ -326,6 +332,7 @@ impl Rejection {
                 Cause::BadUrl(_) => ("http_request_error", "bad-call"),
                 Cause::Unreachable(ConnectError::Timeout(_)) => ("connection_timeout", "unreachable"),
                 Cause::Unreachable(ConnectError::Tls(_)) => ("tls_certificate_error", "unreachable"),
+                Cause::Unreachable(ConnectError::OwnListener(_)) => ("proxy_loop_detected", "unreachable"),
                 Cause::Unreachable(_) => ("destination_unavailable", "unreachable"),
                 Cause::Broken(_) => ("connection_terminated", "unreachable"),
                 Cause::Timeout => ("http_response_timeout", "no-answer"),

@@ -179,5 +179,6 @@ fn gateway(live: Settings) -> Gateway {
         room: Room::of(Limits::default().buffered),
         limits: Limits::default(),
         in_flight: Arc::new(InFlight::at_most(2)),
+        own_listeners: OwnListeners::default(),
     }))
 }

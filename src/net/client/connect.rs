@@ -1,6 +1,7 @@
 //! Making a connection: address look-up, TCP to one of the addresses, a CONNECT tunnel where configured, TLS.
 
 use std::io;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,9 +16,9 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tower::{Service, ServiceExt};
 
-use super::EgressProxy;
 use super::socket::Socket;
 use super::wire::{Stream, StreamKind, Wire};
+use super::{EgressProxy, OwnListeners};
 use crate::model::endpoint::Endpoint;
 use crate::net::tls;
 
@@ -33,6 +34,11 @@ pub enum ConnectError {
     /// The egress proxy could not be reached or refused.
     #[error("the egress proxy does not connect: {0}")]
     Proxy(String),
+    /// The connection came back to this process.
+    #[error(
+        "this is this gateway's own listener at {0}: correct the app's `endpoints`, or the name's address"
+    )]
+    OwnListener(SocketAddr),
     /// TLS could not be set up: a wrong certificate or name, or no common version.
     #[error("TLS cannot be set up: {0}")]
     Tls(#[source] io::Error),
@@ -67,12 +73,19 @@ pub(super) async fn connect(
     endpoint: &Endpoint,
     tls: Option<Arc<ClientConfig>>,
     proxy: Option<&EgressProxy>,
+    own: &OwnListeners,
 ) -> Result<Stream, ConnectError> {
     let wire = Rc::new(Wire::default());
     let tcp = match proxy {
         None => tcp(uri_of(endpoint)?).await?,
         Some(proxy) => tunnel(proxy, uri_of(endpoint)?).await?,
     };
+    // Where they cannot be told, the connection is over already, which whoever uses it will notice.
+    if let (Ok(local), Ok(peer)) = (tcp.local_addr(), tcp.peer_addr())
+        && let Some(own) = own.reached(local, peer)
+    {
+        return Err(ConnectError::OwnListener(own));
+    }
     let socket = Socket::new(tcp, Rc::clone(&wire));
     let kind = match tls {
         None => StreamKind::Plain(socket),

@@ -15,6 +15,7 @@
 mod connect;
 mod http1;
 mod http2;
+mod own;
 mod pool;
 mod proxy;
 mod socket;
@@ -38,6 +39,7 @@ use rustls::pki_types::CertificateDer;
 use crate::model::endpoint::Endpoint;
 
 pub use connect::ConnectError;
+pub use own::OwnListeners;
 use pool::{Home, Pool, Way};
 pub use proxy::{BadEgressProxy, EgressProxy};
 
@@ -67,6 +69,7 @@ pub struct Settings {
 pub struct Client {
     pool: Rc<RefCell<Pool>>,
     tls: Rc<RefCell<connect::TlsConfigs>>,
+    own: OwnListeners,
 }
 
 /// A connection that stands, for one request.
@@ -114,10 +117,16 @@ enum AnswerKind {
 }
 
 impl Client {
-    /// A client without connections.
+    /// A client without connections, which will make none to these listeners.
+    #[must_use]
+    pub fn avoiding(own: OwnListeners) -> Self {
+        Self { pool: Pool::new(), tls: Rc::default(), own }
+    }
+
+    /// A client without connections, in a process without listeners.
     #[must_use]
     pub fn new() -> Self {
-        Self { pool: Pool::new(), tls: Rc::default() }
+        Self::avoiding(OwnListeners::default())
     }
 
     /// A connection to `endpoint` that stood a moment ago, else a new one.
@@ -158,7 +167,7 @@ impl Client {
 
     async fn connect(&self, way: Way<'_>) -> Result<Kind, ConnectError> {
         let tls = way.endpoint.is_tls().then(|| self.tls.borrow_mut().with_roots(way.roots));
-        let stream = connect::connect(way.endpoint, tls, way.proxy).await?;
+        let stream = connect::connect(way.endpoint, tls, way.proxy, &self.own).await?;
         let home = Home::new(&self.pool, way);
         Ok(if stream.speaks_http2() {
             Kind::Http2(http2::start(stream, home).await?)
