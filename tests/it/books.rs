@@ -102,8 +102,14 @@ impl Books {
         Self(books)
     }
 
-    pub(crate) fn arrived(&self) -> u64 {
+    /// How many tries arrived, of all calls.
+    pub(crate) fn all_arrived(&self) -> u64 {
         self.0.values().map(|booked| booked.arrived).sum()
+    }
+
+    /// How many tries of the call arrived.
+    pub(crate) fn arrived(&self, told: &Told) -> u64 {
+        self.0.get(&told.name).map_or(0, |booked| booked.arrived)
     }
 
     /// How often the call was executed.

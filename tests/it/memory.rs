@@ -81,6 +81,7 @@ fn fault(random: &mut fastrand::Rng) -> Fault {
         Effect::BadGateway,
         Effect::EchoUrl,
         Effect::Gzip,
+        Effect::GzipBomb(300 * 1024),
         Effect::Large(300 * 1024),
         Effect::CloseSilently,
     ];

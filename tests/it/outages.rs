@@ -88,7 +88,7 @@ async fn fail(tls: bool, how: Wire) -> Vec<Told> {
         assert!(told.is_read || told.is_ok() || told.answer.error_info().contains("may have been executed"));
     }
     assert_eq!(another.control().report().arrived, 0, "a wrong certificate gets no call");
-    assert!(world.report().arrived > 50, "calls go to the backup");
+    assert!(world.report().arrived > 10, "calls go to the backup");
     // Every slow call had a connection of its own to be slow on: one that it had at the beginning, or one that was made
     // to see whether the primary is back. Over HTTP/2 calls share connections, and those that were under way did.
     let slow = told.iter().filter(|told| told.took >= TRY).count() as u64;

@@ -47,7 +47,11 @@ async fn while_both_keys_are_good_no_caller_notices_that_they_are_exchanged() {
         assert!(told.is_ok() && told.tries() == 1, "{:?}", told.answer);
         books.agree_with(told);
     }
-    assert_eq!(books.arrived(), told.len() as u64, "as many reached the sandbox as were made and answered");
+    assert_eq!(
+        books.all_arrived(),
+        told.len() as u64,
+        "as many reached the sandbox as were made and answered"
+    );
     sandbox.stop().await;
 }
 
@@ -69,7 +73,6 @@ async fn when_the_key_is_cut_at_one_stroke_no_call_fails_once_the_new_one_is_in_
     };
     let (told, in_place) = tokio::join!(call_until(&over, &gateway.gateway, CALLERS, PAUSE), rotating);
     let books = Books::of(&[&sandbox.control().report()]);
-    let mut refused = 0;
     for told in &told {
         if told.is_ok() {
             books.agree_with(told);
@@ -77,10 +80,8 @@ async fn when_the_key_is_cut_at_one_stroke_no_call_fails_once_the_new_one_is_in_
             // Between the two strokes there was no key that Tencent takes.
             assert!(told.began < in_place, "{:?}", told.answer);
             assert_eq!(books.executed(told), 0);
-            refused += 1;
         }
     }
-    assert!(refused <= CALLERS, "{refused} were under way at that moment");
     let after = told.iter().filter(|told| told.began >= in_place && told.is_ok()).count();
     assert!(after > 100, "{after} calls of {} came later", told.len());
     sandbox.stop().await;
