@@ -68,6 +68,7 @@ def main():
     for name, values in HELM.items():
         problems += lint(deploy / "helm", name, values)
         bundles[f"helm {name}"] = rendered(deploy / "helm", values, "usersig-gateway")
+    bundles["helm readme"] = rendered(deploy / "helm", values_of_readme(deploy / "helm/README.md"), "usersig-gateway")
     problems += accepted_wrong_values(deploy / "helm")
     bundles["helm parent"] = rendered_parent(deploy / "helm", parent)
     problems += against_schemas(bundles)
@@ -88,6 +89,12 @@ def lint(path, name, values):
 def rendered(path, values, release):
     with chart.Chart.load(path) as loaded:
         return [entry for text in loaded.render(values, name=release).values() for entry in objects(text)]
+
+
+def values_of_readme(path):
+    """The values that the chart's README shows."""
+    _, after = path.read_text().split("# my-values.yaml\n")
+    return yaml.safe_load(after.split("```")[0])
 
 
 def rendered_parent(path, parent):

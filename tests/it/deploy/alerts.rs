@@ -6,7 +6,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use super::{deploy, object, rendered, tool};
+use super::{deploy, files, object, project, rendered, tool};
 
 #[test]
 fn promtool_passes_the_unit_tests() {
@@ -58,6 +58,46 @@ fn every_alert_says_what_it_means_and_what_to_do() {
     }
     let named = anchors.iter().filter(|anchor| anchor.starts_with("usersiggateway")).count();
     assert_eq!(named, alerts.len(), "a section of the runbook whose alert is gone: {anchors:?}");
+}
+
+/// A label that a metric has not, or a value that it never takes, would keep an alert silent for ever.
+#[test]
+fn every_alert_asks_for_labels_and_values_that_there_are() {
+    let readme = fs::read_to_string(project().join("README.md")).unwrap();
+    let source: String = files("src").into_iter().map(|(_, text)| text).collect();
+    let labels = |metric: &str| -> Vec<String> {
+        let name = metric.strip_suffix("_count").unwrap_or(metric);
+        let row = readme.lines().find(|line| line.starts_with(&format!("| `{name}` |")));
+        let row = row.unwrap_or_else(|| panic!("README has no metric {metric}"));
+        row.split('|').nth(2).unwrap().split(',').map(|label| label.trim().to_owned()).collect()
+    };
+    let mut seen = 0;
+    for alert in alerts() {
+        let (name, expression) = (text(&alert, "alert"), text(&alert, "expr"));
+        let metrics: Vec<&str> = expression
+            .split("usersig_gateway_")
+            .skip(1)
+            .map(|rest| rest.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).next().unwrap())
+            .collect();
+        for (metric, rest) in metrics.iter().zip(expression.split("usersig_gateway_").skip(1)) {
+            let Some(selector) = rest[metric.len()..].strip_prefix('{') else { continue };
+            for pair in selector.split('}').next().unwrap().split(',') {
+                let (label, value) = pair.split_once('=').unwrap();
+                assert!(labels(metric).iter().any(|one| one == label), "{name}: {metric} has no {label}");
+                assert!(source.contains(value), "{name}: {label} is never {value}");
+                seen += 1;
+            }
+        }
+        for by in expression.split("by (").skip(1) {
+            for label in by.split(')').next().unwrap().split(", ") {
+                let is_known = ["job", "instance"].contains(&label)
+                    || metrics.iter().any(|metric| labels(metric).iter().any(|one| one == label));
+                assert!(is_known, "{name}: by {label}");
+                seen += 1;
+            }
+        }
+    }
+    assert!(seen >= 20, "{seen}");
 }
 
 fn alerts() -> Vec<Value> {

@@ -123,7 +123,7 @@ fn a_pod_has_the_time_to_drain() {
 #[test]
 fn memory_is_bounded_below_the_containers_limit() {
     const AT_REST: u64 = 17_000_000;
-    const CONNECTION: u64 = 70_000;
+    const CONNECTION: u64 = 80_000;
     let mut seen = 0;
     for (bundle, objects) in &rendered().bundles {
         let config_map = object_of_kind(objects, "ConfigMap");
