@@ -1,0 +1,124 @@
+//! What was measured, what it is held against, and what follows.
+
+use std::fmt::{self, Write as _};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Instructions for each path, and by what they were made and counted.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Baseline {
+    pub(crate) rustc: String,
+    pub(crate) valgrind: String,
+    /// The architecture and the processor's features.
+    pub(crate) features: String,
+    pub(crate) paths: Vec<(String, u64)>,
+}
+
+impl Baseline {
+    /// The committed one of this architecture, if there is one.
+    pub(crate) fn read() -> Option<Self> {
+        let text = std::fs::read_to_string(file()).ok()?;
+        let table: toml::Table = toml::from_str(&text).expect("the baseline is TOML");
+        let text = |key: &str| table[key].as_str().expect("a text").to_owned();
+        let number = |(path, count): (&String, &toml::Value)| {
+            let count = count.as_integer().and_then(|count| u64::try_from(count).ok());
+            (path.clone(), count.expect("a positive number"))
+        };
+        let paths = table["paths"].as_table().expect("a table").iter().map(number).collect();
+        Some(Self { rustc: text("rustc"), valgrind: text("valgrind"), features: text("features"), paths })
+    }
+
+    pub(crate) fn write(&self) {
+        std::fs::write(file(), self.to_string()).expect("the baseline can be written");
+    }
+
+    fn is_made_alike(&self, other: &Self) -> bool {
+        (&self.rustc, &self.valgrind, &self.features) == (&other.rustc, &other.valgrind, &other.features)
+    }
+}
+
+/// As TOML.
+impl fmt::Display for Baseline {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { rustc, valgrind, features, paths } = self;
+        writeln!(
+            f,
+            "# Written by `cargo bench --bench instructions -- --accept`; see benches/instructions.rs."
+        )?;
+        writeln!(f, "rustc = {rustc:?}\nvalgrind = {valgrind:?}\nfeatures = {features:?}\n\n[paths]")?;
+        paths.iter().try_for_each(|(path, count)| writeln!(f, "{path} = {count}"))
+    }
+}
+
+/// How a measurement compares.
+pub(crate) struct Judgement {
+    told: String,
+    good: bool,
+}
+
+impl Judgement {
+    pub(crate) fn of(baseline: &Baseline, now: &Baseline) -> Self {
+        let mut told = String::new();
+        let mut grown = Vec::new();
+        let most = if baseline.is_made_alike(now) { MOST_GROWTH } else { MOST_GROWTH_ELSEWHERE };
+        _ = writeln!(told, "path                      baseline        now");
+        for (path, count) in &now.paths {
+            let known = baseline.paths.iter().find(|(known, _)| known == path);
+            let Some((_, known)) = known else {
+                grown.push(format!("{path} has no baseline"));
+                continue;
+            };
+            let growth = *count as f64 / *known as f64 - 1.0;
+            _ = writeln!(told, "{path:24} {known:9}  {count:9}  {:+.1} %", growth * 100.0);
+            if growth > most {
+                grown.push(format!("{path} takes {:.1} % more", growth * 100.0));
+            } else if growth < -most {
+                _ = writeln!(told, "{path} became shorter: accept it, so that it stays so");
+            }
+        }
+        if !baseline.is_made_alike(now) {
+            let Baseline { rustc, valgrind, features, .. } = baseline;
+            _ = writeln!(
+                told,
+                "OTHER TOOLS than the baseline's, so only growth over {:.0} % fails:\n  baseline: {rustc}; {valgrind}; {features}\n  now:      {}; {}; {}",
+                most * 100.0,
+                now.rustc,
+                now.valgrind,
+                now.features
+            );
+        }
+        for path in &grown {
+            _ = writeln!(told, "FAILED: {path} (allowed: {:.0} %)", most * 100.0);
+        }
+        if !grown.is_empty() {
+            told.push_str(
+                "where that is meant: cargo bench --bench instructions -- --accept, and commit the baseline",
+            );
+        }
+        Self { told, good: grown.is_empty() }
+    }
+
+    pub(crate) fn without_baseline(now: &Baseline) -> Self {
+        let told = format!("NOT JUDGED: there is no {}, so this is only told:\n{now}", file().display());
+        Self { told, good: true }
+    }
+
+    pub(crate) fn exit_code(&self) -> ExitCode {
+        if self.good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    }
+}
+
+impl fmt::Display for Judgement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.told)
+    }
+}
+
+/// One for each architecture: instructions of another one are other instructions.
+fn file() -> PathBuf {
+    let folder = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/benches/instructions"));
+    folder.join(std::env::consts::ARCH).with_extension("toml")
+}
+
+const MOST_GROWTH: f64 = 0.05;
+const MOST_GROWTH_ELSEWHERE: f64 = 0.15;
