@@ -3,8 +3,8 @@
 //!
 //! `cargo bench --bench instructions` fails when a path takes over 5 % more than its baseline. Where the growth is meant,
 //! or a path became shorter, `cargo bench --bench instructions -- --accept` writes new baselines; commit them with the
-//! change, and say in its message why. Another compiler, another Valgrind or processor features that it passes on make
-//! other code or take other branches: that is said, and only growth over 15 % fails then. Accept again after the
+//! change, and say in its message why. Another compiler, C library, Valgrind or processor make other code or take other
+//! branches in it: that is said, and only growth over 15 % fails then. Accept again after the
 //! toolchain has changed.
 //!
 //! Each path runs twice in processes of its own, some hundred times more the second time; the difference is what it
@@ -69,9 +69,12 @@ fn measured() -> Baseline {
     paths.push(("whole_call".into(), whole_call::instructions()));
     let features = under_callgrind(&["--features"]).output().expect("valgrind runs").stdout;
     Baseline {
-        rustc: version(&std::env::var("RUSTC").unwrap_or_else(|_| "rustc".into())),
-        valgrind: version("valgrind"),
-        features: String::from_utf8_lossy(&features).trim().into(),
+        made_by: [
+            told(&std::env::var("RUSTC").unwrap_or_else(|_| "rustc".into()), "--version"),
+            told("getconf", "GNU_LIBC_VERSION"),
+            told("valgrind", "--version"),
+            String::from_utf8_lossy(&features).trim().into(),
+        ],
         paths,
     }
 }
@@ -94,8 +97,9 @@ fn collected(child: Child) -> u64 {
     collected.expect("callgrind tells").1.trim().parse().expect("a number")
 }
 
-fn version(program: &str) -> String {
-    let told = Command::new(program).arg("--version").output();
+/// What a program says of itself.
+fn told(program: &str, argument: &str) -> String {
+    let told = Command::new(program).arg(argument).output();
     let told = told.unwrap_or_else(|error| panic!("{program} does not run: {error}")).stdout;
     String::from_utf8_lossy(&told).trim().into()
 }

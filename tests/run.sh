@@ -37,6 +37,8 @@ main() {
     build_static_program
     step "Tests"
     cargo test --locked
+    step "Instructions of the key paths"
+    cargo bench --locked --bench instructions
     step "Everything passed in $((SECONDS / 60)) min $((SECONDS % 60)) s"
 }
 
@@ -65,6 +67,7 @@ install_packages() {
     command -v python3 >/dev/null || missing+=(python3)
     python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv)
     command -v systemd-analyze >/dev/null || missing+=(systemd)
+    command -v valgrind >/dev/null || missing+=(valgrind)
     [ -e /etc/ssl/certs/ca-certificates.crt ] || missing+=(ca-certificates)
     if [ ${#missing[@]} -eq 0 ]; then
         echo "nothing is missing"
