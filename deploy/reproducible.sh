@@ -17,21 +17,22 @@ main() {
     out=$(cd "$out" && pwd)
     work=$(mktemp -d "$out/work.XXXXXX")
     trap 'rm -rf "$work"' EXIT
-    SOURCE_DATE_EPOCH=$(git log -1 --format=%ct)
+    commit=$(git rev-parse HEAD)
+    SOURCE_DATE_EPOCH=$(git log -1 --format=%ct "$commit")
     export SOURCE_DATE_EPOCH
 
     local home=${CARGO_HOME:-$HOME/.cargo}
     build "$work/first" "$home"
-    copy_home "$home" "$work/a second, longer one/home"
-    build "$work/a second, longer one" "$work/a second, longer one/home"
+    copy_home "$home" "$work/second-and-longer/home"
+    build "$work/second-and-longer" "$work/second-and-longer/home"
 
     local name=usersig-gateway first second
     first=$(hash_of "$work/first/$name")
-    second=$(hash_of "$work/a second, longer one/$name")
+    second=$(hash_of "$work/second-and-longer/$name")
     printf 'first   %s\nsecond  %s\n' "$first" "$second"
     if [ "$first" != "$second" ]; then
         cp "$work/first/$name" "$out/first"
-        cp "$work/a second, longer one/$name" "$out/second"
+        cp "$work/second-and-longer/$name" "$out/second"
         echo "NOT REPRODUCIBLE: compare $out/first with $out/second (diffoscope tells what differs)"
         exit 1
     fi
@@ -42,12 +43,12 @@ main() {
     echo "reproducible: $(rustc --version), $(cc --version | head -n 1)"
 }
 
-# Builds the last commit in a folder of its own. A path is in a program wherever it can panic, so the places at which
+# Builds the commit in a folder of its own. A path is in a program wherever it can panic, so the places at which
 # source, Cargo's home and the compiler's own library lie are given the same names everywhere.
 build() {
     local folder=$1 home=$2
     mkdir -p "$folder/source"
-    git archive HEAD | tar -x -C "$folder/source"
+    git archive "$commit" | tar -x -C "$folder/source"
     local flags=(
         "--remap-path-prefix=$folder/source=/usersig-gateway"
         "--remap-path-prefix=$home=/cargo"
