@@ -89,7 +89,7 @@ pub fn relay(relayed: Relayed, aside: &Aside<'_>) -> Response<ReplyBody> {
     *response.status_mut() = relayed.status;
     let headers = response.headers_mut();
     for name in PASSED_ON {
-        if let Some(value) = relayed.headers.get(&name) {
+        if let Some(value) = relayed.headers.get(&name).filter(|value| value.len() <= LONGEST_PASSED_ON) {
             headers.insert(name, value.clone());
         }
     }
@@ -252,6 +252,8 @@ impl Body for ReplyBody {
 
 /// The upstream's headers that travel back. Everything else speaks of its connection or to browsers.
 const PASSED_ON: [HeaderName; 2] = [header::CONTENT_TYPE, header::DATE];
+/// In bytes. A longer value is neither type nor date, and has room for what must not travel: half of a UserSig.
+const LONGEST_PASSED_ON: usize = 64;
 const PROXY: &str = "usersig-gateway";
 const ATTEMPTS: HeaderName = HeaderName::from_static("x-gateway-attempts");
 const TENCENT_ERROR_CODE: HeaderName = HeaderName::from_static("x-tencent-error-code");

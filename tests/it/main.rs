@@ -45,6 +45,7 @@ mod status_page;
 mod supply_chain;
 mod threats;
 mod trips;
+mod untrusted;
 mod unusable;
 mod upstream;
 
