@@ -23,9 +23,19 @@ pub(super) fn read(path: &Path, most: usize) -> io::Result<Zeroizing<Vec<u8>>> {
     Ok(bytes)
 }
 
-/// Whether every user of this machine may read the file.
-pub(super) fn is_world_readable(path: &Path) -> bool {
-    path.metadata().is_ok_and(|metadata| metadata.permissions().mode() & 0o004 != 0)
+/// What every user of this machine may do with the file, if anything: a word for it.
+pub(super) fn open_to_all(path: &Path) -> Option<&'static str> {
+    match path.metadata().ok()?.permissions().mode() & 0o006 {
+        0o006 => Some("read and write"),
+        0o004 => Some("read"),
+        0o002 => Some("write"),
+        _ => None,
+    }
+}
+
+/// Whether every user of this machine may change the file.
+pub(super) fn is_world_writable(path: &Path) -> bool {
+    path.metadata().is_ok_and(|metadata| metadata.permissions().mode() & 0o002 != 0)
 }
 
 #[cfg(test)]

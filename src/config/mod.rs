@@ -80,6 +80,12 @@ pub fn load(path: &Path, environment: &Environment) -> Result<Loaded, Problems> 
             return Err(findings.no_toml(Place::File, Fault::NoToml(format!("cannot be read: {error}"))));
         }
     };
+    if disk::is_world_writable(path) {
+        let spot = Spot { key: String::new(), place: Place::File };
+        let text = "every user of this machine may write it, and so send calls and UserSigs wherever they like: take \
+                    that right away (chmod o-w)";
+        findings.warning(&spot, text.to_owned());
+    }
     match std::str::from_utf8(&bytes) {
         Ok(text) => read(text, path, environment, findings),
         Err(_) => Err(findings.no_toml(Place::File, Fault::NoToml("this is no TOML: not UTF-8".into()))),

@@ -164,6 +164,30 @@ fn a_key_file_that_everybody_may_read_is_a_warning() {
 }
 
 #[test]
+fn a_file_that_everybody_may_write_is_a_warning() {
+    let folder = folder(&fs::read_to_string(project().join("config/minimal.toml")).unwrap());
+    for (file, mode, warning) in [
+        ("gateway.toml", 0o646, "gateway.toml: every user of this machine may write it, and so send calls"),
+        (
+            "secrets/live.key",
+            0o602,
+            "every user of this machine may write \"secrets/live.key\": take that right away",
+        ),
+        ("secrets/live.key", 0o606, "every user of this machine may read and write \"secrets/live.key\""),
+    ] {
+        let path = folder.path().join(file);
+        let before = fs::metadata(&path).unwrap().permissions();
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        let output = check(folder.path(), &["--config", "gateway.toml"], &[]);
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+        assert!(text(&output.stdout).contains(warning), "{warning}: {output:?}");
+        fs::set_permissions(&path, before).unwrap();
+    }
+    let output = check(folder.path(), &["--config", "gateway.toml"], &[]);
+    assert!(!text(&output.stdout).contains("every user"), "{output:?}");
+}
+
+#[test]
 fn a_file_that_is_no_text_is_told_as_such() {
     let folder = TempDir::new().unwrap();
     fs::write(folder.path().join("gateway.toml"), b"a = \"\xff\"").unwrap();

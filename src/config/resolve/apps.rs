@@ -90,7 +90,7 @@ fn keys(app: &file::App, spot: &Spot, context: &mut Context<'_>) -> Option<Vec<S
             let path = context.folder.join(&file.value);
             context.findings.reads(&path);
             let keys = keys_of(Source::File(&path), &file.spot, context)?;
-            context.warn_if_world_readable(&path, &file.spot);
+            context.warn_if_open_to_all(&path, &file.spot);
             Some(keys)
         }
         (Field::Absent, Field::Given(variable)) => {

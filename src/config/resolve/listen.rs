@@ -120,7 +120,7 @@ fn admin_token(file: &Field<String>, context: &mut Context<'_>) -> Option<AdminT
         });
     match token {
         Ok(token) => {
-            context.warn_if_world_readable(&path, &at.spot);
+            context.warn_if_open_to_all(&path, &at.spot);
             Some(token)
         }
         Err(what) => {
@@ -139,7 +139,7 @@ fn server_tls(tls: &At<ListenTls>, context: &mut Context<'_>) -> Option<ServerTl
     let key = context.required(&files.key_file, spot, "key_file", "the path of a PEM private key");
     let key = key.and_then(|at| {
         let key = context.read(at, pem::private_key)?;
-        context.warn_if_world_readable(&context.folder.join(&at.value), &at.spot);
+        context.warn_if_open_to_all(&context.folder.join(&at.value), &at.spot);
         Some(key)
     });
     let client_roots = match &files.client_ca_file {

@@ -194,11 +194,11 @@ impl Context<'_> {
         read(&path).map_err(told).ok()
     }
 
-    fn warn_if_world_readable(&mut self, path: &Path, spot: &Spot) {
-        if disk::is_world_readable(path) {
+    fn warn_if_open_to_all(&mut self, path: &Path, spot: &Spot) {
+        if let Some(what) = disk::open_to_all(path) {
             let path = quote(&path.to_string_lossy());
             let text =
-                format!("every user of this machine may read {path}: take that right away (chmod o-r)");
+                format!("every user of this machine may {what} {path}: take that right away (chmod o-rw)");
             self.findings.warning(spot, text);
         }
     }

@@ -73,7 +73,11 @@ fn helps(place: &Place) {
     let commands =
         ["serve", "demo", "check", "sign", "inspect", "call", "sandbox", "apis", "healthcheck", "wait"];
     for command in commands {
-        place.silent(&[command, "--help"], 0);
+        let help = place.silent(&[command, "--help"], 0);
+        // What stands on a command line is seen by every user of the machine.
+        for word in ["--key ", "--secret", "--token", "--password"] {
+            assert!(!help.stdout.contains(word), "{command} takes {word}");
+        }
     }
     place.silent(&["help"], 0);
     place.silent(&["--version"], 0);
