@@ -25,7 +25,7 @@ pub use budget::Budgets;
 pub use settings::{Repeat, Settings};
 pub use tie::Tie;
 
-use super::admission::Admission;
+use super::admission::{Admission, Arrival};
 use super::credentials::Credentials;
 use super::forward::{Call, Health, Sending};
 use super::policy::Grant;
@@ -36,6 +36,7 @@ use super::trip::Trips;
 use crate::net::body::Room;
 use crate::net::client::Client;
 use next::{Next, Repeats};
+use single::Ready;
 
 /// What a try needs beside the call.
 #[derive(Debug, Clone, Copy)]
@@ -90,10 +91,9 @@ pub async fn run(
         let tried = single::send(means, ready, call, sending, record);
         let tried = match before {
             None => tried.await,
-            Some(result) => tokio::select! {
-                biased;
-                () = tie.is_cut_before_the_next_try() => return result,
-                tried = tried => tried,
+            Some(result) => match while_awaited(tie, tried).await {
+                Some(tried) => tried,
+                None => return result,
             },
         };
         let (result, next) = repeats.after(tried, record.wait());
@@ -102,27 +102,42 @@ pub async fn run(
             Next::Again { reason, .. } | Next::InTurn { reason, .. } => reason,
             Next::WithNewerKey => "key",
         };
-        let repeat = async {
-            match next {
-                Next::Again { pause, .. } => tokio::time::sleep(pause).await,
-                Next::InTurn { pause, .. } => {
-                    tokio::time::sleep(pause).await;
-                    record.rested(pause);
-                }
-                _ if single::has_newer_key(means, grant.app(), deadline).await => {}
-                _ => return None,
-            }
-            single::prepare(means, grant, arrival.again(), deadline, record).await.ok()
-        };
-        ready = tokio::select! {
-            biased;
-            () = tie.is_cut_before_the_next_try() => return result,
-            repeat = repeat => match repeat {
-                Some(ready) => ready,
-                None => return result,
-            },
+        let again = prepare_again(means, grant, next, arrival.again(), deadline, record);
+        ready = match while_awaited(tie, again).await.flatten() {
+            Some(ready) => ready,
+            None => return result,
         };
         before = Some(result);
         record.retrying(reason);
+    }
+}
+
+/// Waits as long as is to be waited before another try, and for all that it needs; `None` when it cannot be made.
+async fn prepare_again<'a>(
+    means: Means<'a>,
+    grant: &Grant,
+    next: Next,
+    arrival: Arrival,
+    deadline: Instant,
+    record: &mut Record,
+) -> Option<Ready<'a>> {
+    match next {
+        Next::Again { pause, .. } => tokio::time::sleep(pause).await,
+        Next::InTurn { pause, .. } => {
+            tokio::time::sleep(pause).await;
+            record.rested(pause);
+        }
+        Next::WithNewerKey if single::has_newer_key(means, grant.app(), deadline).await => {}
+        Next::WithNewerKey | Next::Done => return None,
+    }
+    single::prepare(means, grant, arrival, deadline, record).await.ok()
+}
+
+/// What comes of a step, unless nobody waits for the reply any more before the next try begins to leave.
+async fn while_awaited<T>(tie: &Tie, step: impl Future<Output = T>) -> Option<T> {
+    tokio::select! {
+        biased;
+        () = tie.is_cut_before_the_next_try() => None,
+        done = step => Some(done),
     }
 }
