@@ -9,6 +9,7 @@ mod control;
 mod credential_log;
 mod reload;
 mod status;
+mod trace_export;
 mod worker;
 
 use std::io;
@@ -41,9 +42,11 @@ use crate::net::stop::{Phase, Stopper};
 use crate::net::tls::{ServerTls, ServerTlsError};
 use crate::telemetry::events::ListenerBound;
 use crate::telemetry::metrics::{CeilingReading, Listener, Metrics, READ_EVERY, WaitingReading};
+use crate::telemetry::traces::Traces;
 use control::Control;
 use credential_log::CredentialLog;
 use reload::ConfigLog;
+use trace_export::Exporter;
 
 /// A running gateway.
 #[derive(Debug)]
@@ -63,6 +66,9 @@ pub struct App {
     config: Arc<ConfigLog>,
     stopper: Stopper,
     workers: Vec<std::thread::JoinHandle<()>>,
+    /// Outlives the workers, whose last spans it sends.
+    #[expect(dead_code, reason = "held until the gateway ends: dropping it ends what runs there")]
+    exporter: Option<Exporter>,
     /// Outlives the workers.
     #[expect(dead_code, reason = "held until the gateway ends: dropping it ends what runs there")]
     control: Control,
@@ -109,7 +115,8 @@ impl App {
 
         let control = Control::start()?;
         let metrics = Metrics::new(env!("CARGO_PKG_VERSION"));
-        let shared = share(live, &boot, own_listeners, control.handle(), &metrics, Arc::clone(clock));
+        let (traces, exporter) = traces(&boot, clock, &metrics)?;
+        let shared = share(live, &boot, own_listeners, control.handle(), &metrics, Arc::clone(clock), traces);
         let readiness = Readiness::new();
         let stopper = Stopper::new();
 
@@ -156,6 +163,7 @@ impl App {
             config,
             stopper,
             workers: Vec::new(),
+            exporter,
             control,
         };
         for (index, part) in parts.into_iter().enumerate() {
@@ -233,8 +241,8 @@ pub fn without_listeners(settings: Settings, clock: &Arc<dyn WallClock>) -> Gate
     // They are for callers from outside.
     live.callers.rules.clear();
     let metrics = Metrics::new(env!("CARGO_PKG_VERSION"));
-    let shared = share(live, &boot, OwnListeners::default(), &Handle::current(), &metrics, Arc::clone(clock));
-    Gateway::new(shared)
+    let none = OwnListeners::default();
+    Gateway::new(share(live, &boot, none, &Handle::current(), &metrics, Arc::clone(clock), None))
 }
 
 impl Drop for App {
@@ -264,6 +272,19 @@ fn admin_listener(bound: Bound, control: &Handle) -> io::Result<admin::Listener>
     }
 }
 
+/// Traces and whoever sends them, if they are switched on.
+fn traces(
+    boot: &Boot,
+    clock: &Arc<dyn WallClock>,
+    metrics: &Arc<Metrics>,
+) -> io::Result<(Option<Arc<Traces>>, Option<Exporter>)> {
+    let Some(collector) = boot.tracing.collector.clone() else { return Ok((None, None)) };
+    let (traces, queue) =
+        Traces::new(&boot.tracing, boot.tls.is_some(), Arc::clone(clock), Arc::clone(metrics));
+    let exporter = Exporter::start(collector, queue, Arc::clone(metrics))?;
+    Ok((Some(Arc::new(traces)), Some(exporter)))
+}
+
 fn share(
     live: crate::gateway::Settings,
     boot: &Boot,
@@ -271,6 +292,7 @@ fn share(
     control: &Handle,
     metrics: &Arc<Metrics>,
     clock: Arc<dyn WallClock>,
+    traces: Option<Arc<Traces>>,
 ) -> Arc<Shared> {
     let parts = Parts {
         signer: Arc::new(KeySigner),
@@ -293,6 +315,7 @@ fn share(
         limits: boot.limits,
         in_flight: Arc::new(InFlight::at_most(boot.max_in_flight)),
         own_listeners,
+        traces,
     });
     let weak = Arc::downgrade(&shared);
     metrics.register_ceilings(Box::new(move || {

@@ -79,6 +79,7 @@ fn changes(before: &Boot, after: &Boot) -> Vec<&'static str> {
         max_in_flight,
         limits,
         log,
+        tracing,
         drain,
     } = before;
     let differs = [
@@ -95,6 +96,7 @@ fn changes(before: &Boot, after: &Boot) -> Vec<&'static str> {
         ("listen.max_in_flight", *max_in_flight != after.max_in_flight),
         ("limits", *limits != after.limits),
         ("log", *log != after.log),
+        ("tracing", *tracing != after.tracing),
         ("drain", *drain != after.drain),
     ];
     differs.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key).collect()

@@ -19,6 +19,7 @@ use crate::gateway::admission::{ColdStart, Guarantee, Mode};
 use crate::gateway::caller::RuleName;
 use crate::gateway::policy::ApiPattern;
 use crate::model::app::{AppName, Identifier, SdkAppId};
+use crate::model::collector::Collector;
 use crate::model::endpoint::Endpoint;
 use crate::model::network::Network;
 use crate::model::region::Region;
@@ -192,6 +193,8 @@ keys! {
 
     /// `[tracing]`
     Tracing {
-        otlp_endpoint: Field<String>,
+        otlp_endpoint: Field<Option<Collector>>,
+        sample: Field<Share>,
+        propagate: Field<bool>,
     }
 }

@@ -8,7 +8,7 @@ use crate::gateway;
 use crate::model::secret::AdminToken;
 use crate::net::listener::ListenAddress;
 use crate::net::tls::ServerTls;
-use crate::telemetry::logs;
+use crate::telemetry::{logs, traces};
 
 /// A whole configuration, checked.
 #[derive(Debug, Clone)]
@@ -42,6 +42,8 @@ pub struct Boot {
     pub limits: gateway::Limits,
     /// Logs.
     pub log: logs::Settings,
+    /// Traces.
+    pub tracing: traces::Settings,
     /// How the process ends.
     pub drain: DrainSettings,
 }
@@ -59,6 +61,7 @@ impl Default for Boot {
             max_in_flight: 10_000,
             limits: gateway::Limits::default(),
             log: logs::Settings::default(),
+            tracing: traces::Settings::default(),
             drain: DrainSettings::default(),
         }
     }

@@ -575,3 +575,12 @@ proptest! {
         never_panics(&GOOD.replace(key, &format!("{name} = {value}")))?;
     }
 }
+
+#[test]
+fn traces_go_where_the_file_says_and_nowhere_by_default() {
+    let of = |text: &str| settings(text).boot.tracing;
+    assert_eq!(of(""), crate::telemetry::traces::Settings::default());
+    let tracing = of("[tracing]\notlp_endpoint = \"http://collector:4318\"\nsample = 0.1\npropagate = true");
+    assert_eq!(tracing.collector.unwrap().to_string(), "http://collector:4318/v1/traces");
+    assert!(tracing.propagate && (tracing.sample - 0.1).abs() < f64::EPSILON);
+}

@@ -15,6 +15,7 @@ use crate::gateway::caller::RuleName;
 use crate::gateway::policy::{ApiPattern, BadApiPattern};
 use crate::model::app::{AppName, Identifier, SdkAppId};
 use crate::model::ceiling::Ceiling;
+use crate::model::collector::Collector;
 use crate::model::endpoint::{BadEndpoint, Endpoint};
 use crate::model::network::{BadNetwork, Network};
 use crate::model::region::Region;
@@ -137,6 +138,16 @@ impl Scalar for Option<EgressProxy> {
         match value.as_text() {
             Some("") => Ok(None),
             _ => parsed(value, "http://HOST:PORT, without path, query or user").map(Some),
+        }
+    }
+}
+
+/// `""` is none.
+impl Scalar for Option<Collector> {
+    fn read(value: &Value) -> Result<Self, String> {
+        match value.as_text() {
+            Some("") => Ok(None),
+            _ => parsed(value, "a URL such as \"http://HOST:4318\", without query or user").map(Some),
         }
     }
 }

@@ -87,6 +87,7 @@ pub async fn run(
             deadline: deadline.min(Instant::now() + means.live.upstream.request_timeout),
             begun: tie.begun(),
             avoid: repeats.unanswered_at(),
+            traceparent: None,
         };
         let tried = single::send(means, ready, call, sending, record);
         let tried = match before {

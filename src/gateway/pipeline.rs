@@ -32,6 +32,7 @@ use crate::net::client::{Client, OwnListeners};
 use crate::net::listener::Peer;
 use crate::net::remote::Remote;
 use crate::telemetry::metrics::Metrics;
+use crate::telemetry::traces::Traces;
 
 /// What all workers share.
 #[derive(Debug)]
@@ -60,6 +61,8 @@ pub struct Shared {
     pub room: Arc<Room>,
     /// Where no call is sent.
     pub own_listeners: OwnListeners,
+    /// What begins traces, if they are switched on.
+    pub traces: Option<Arc<Traces>>,
 }
 
 /// One worker's gateway.
@@ -101,7 +104,8 @@ impl Gateway {
             &caller,
             Arc::clone(&request_id),
             Rc::clone(tie.begun()),
-        );
+        )
+        .traced(self.shared.traces.as_ref(), request.headers());
 
         let call = self.clone().record_and_reply(live, caller, request, tie.clone(), record);
         let failed = move || reply::reject(&Rejection::Panicked, http_status, &Aside::of_unsent(&request_id));

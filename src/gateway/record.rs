@@ -10,11 +10,12 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::StatusCode;
+use http::{HeaderMap, HeaderValue, StatusCode};
 use tokio::time::Instant;
 
 use super::RecordSettings;
 use super::caller::Caller;
+use super::forward::Attempt;
 use super::outcome::{self, Outcome, Reading, TencentRequestId, Unusable};
 use super::rejection::Rejection;
 use super::target::Target;
@@ -25,6 +26,7 @@ use crate::model::error_code::ErrorCode;
 use crate::telemetry::labels::UNKNOWN;
 use crate::telemetry::last_errors::{Kind, LastError};
 use crate::telemetry::metrics::{ApiMetrics, Metrics};
+use crate::telemetry::traces::{Ended, Trace, Traces, Try, Value};
 
 /// One call's record.
 #[derive(Debug)]
@@ -44,6 +46,8 @@ pub struct Record {
     /// How many tries have begun to leave, as whoever sends them sees it.
     begun: Rc<Cell<u32>>,
     ended: bool,
+    /// `None`: traces are switched off.
+    trace: Option<Box<Trace>>,
 }
 
 /// How a call ended.
@@ -89,7 +93,15 @@ impl Record {
             bytes_in: 0,
             begun,
             ended: false,
+            trace: None,
         }
+    }
+
+    /// It belongs to a trace, if there are any: that which its caller's headers name, or one of its own.
+    #[must_use]
+    pub fn traced(mut self, traces: Option<&Arc<Traces>>, headers: &HeaderMap) -> Self {
+        self.trace = traces.map(|traces| traces.begin(headers, self.began));
+        self
     }
 
     /// It means this app and API.
@@ -111,6 +123,16 @@ impl Record {
         if let Some((_, metrics)) = &self.target {
             metrics.waited(wait);
         }
+        if let Some(trace) = &mut self.trace {
+            trace.spent("wait", wait);
+        }
+    }
+
+    /// It has a UserSig, for which it asked at this moment.
+    pub fn signed(&mut self, asked: Instant) {
+        if let Some(trace) = &mut self.trace {
+            trace.spent("sign", asked.elapsed());
+        }
     }
 
     /// It rested so long before it waited for another turn, which is waiting too to whoever made it.
@@ -118,9 +140,10 @@ impl Record {
         self.waited += pause;
     }
 
-    /// It is about to be sent, not for the first time perhaps.
-    pub fn sending(&mut self) {
+    /// It is about to be sent, not for the first time perhaps. Gives the `traceparent` that goes with it, if any.
+    pub fn sending(&mut self) -> Option<HeaderValue> {
         self.attempts += 1;
+        self.trace.as_mut()?.trying()
     }
 
     /// It is tried again, since the try before came to that: a snake_case word.
@@ -131,18 +154,54 @@ impl Record {
     }
 
     /// One try at one endpoint ended so.
-    pub fn tried(&mut self, endpoint: &Endpoint, result: &'static str) {
+    pub fn tried(&mut self, endpoint: &Endpoint, ended: Attempt) {
+        let result = ended.label();
         if let Some((_, metrics)) = &self.target {
             metrics.attempt(endpoint, result);
+        }
+        if ended != Attempt::Answered {
+            self.trace_try(endpoint, Some(ended), None, None);
         }
         self.tries.push((endpoint.clone(), result));
     }
 
     /// The answer to its last try was there, or all of it that was waited for, this long after sending.
-    pub fn answered(&mut self, endpoint: &Endpoint, took: Duration) {
+    /// `status` and `reading` are the answer's, as far as it had them.
+    pub fn answered(
+        &mut self,
+        endpoint: &Endpoint,
+        took: Duration,
+        status: StatusCode,
+        reading: Option<&Reading>,
+    ) {
+        self.trace_try(endpoint, None, Some(status), reading);
         self.upstream = Some(took);
         if let Some((_, metrics)) = &self.target {
             metrics.upstream(endpoint, took);
+        }
+    }
+
+    /// `failure`: there was no answer, since that happened.
+    fn trace_try(
+        &mut self,
+        endpoint: &Endpoint,
+        failure: Option<Attempt>,
+        status: Option<StatusCode>,
+        reading: Option<&Reading>,
+    ) {
+        if let (Some(trace), Some((target, _))) = (&mut self.trace, &self.target) {
+            trace.tried(&Try {
+                endpoint,
+                path: &target.api.url_path,
+                nth: self.attempts.saturating_sub(1),
+                status: status.map(|status| status.as_u16()),
+                error_code: reading.map(|reading| reading.error_code.0),
+                request_id: reading
+                    .and_then(|reading| reading.request_id.as_ref())
+                    .map(TencentRequestId::as_str),
+                failure: failure.map(Attempt::label),
+                was_sent: failure.is_none_or(Attempt::was_sent),
+            });
         }
     }
 
@@ -253,6 +312,38 @@ impl Record {
         if self.is_logged() {
             self.log(end, took);
         }
+        if let Some(trace) = self.trace.take() {
+            self.end_trace(*trace, end);
+        }
+    }
+
+    fn end_trace(&self, trace: Trace, end: &End<'_>) {
+        let target = self.target.as_ref().map(|(target, _)| target);
+        let text = |text: &Arc<str>| Value::Text(Arc::clone(text));
+        let mut attributes = vec![
+            ("usersig_gateway.caller", text(&self.caller)),
+            ("usersig_gateway.error_code", Value::Number(end.code.0)),
+            ("usersig_gateway.outcome", Value::Word(end.outcome.as_str())),
+            ("usersig_gateway.request_id", text(&self.request_id)),
+            ("usersig_gateway.attempts", Value::Number(self.attempts.into())),
+        ];
+        attributes.extend(
+            target.map(|target| ("usersig_gateway.app", Value::Text(target.app.name.as_str().into()))),
+        );
+        attributes.extend(target.map(|target| ("usersig_gateway.api", text(&target.api.label))));
+        attributes.extend(end.reason.map(|reason| ("usersig_gateway.reason", Value::Word(reason))));
+        let id = end.tencent_request_id.map(|id| Value::Text(id.as_str().into()));
+        attributes.extend(id.map(|id| ("usersig_gateway.tencent_request_id", id)));
+        let path = target.map(|target| target.api.url_path.as_str());
+        let has_own_label = target.is_some_and(|target| *target.api.label == *target.api.name.as_str());
+        trace.end(Ended {
+            path,
+            route: if has_own_label { path } else { target.map(|_| "/{family}/{service}/{command}") },
+            status: end.status.map(|status| status.as_u16()),
+            is_fault: end.outcome == CallOutcome::Fault,
+            reason: end.reason,
+            attributes,
+        });
     }
 
     /// Keeps it as the last one of its kind, for the status page.
@@ -310,6 +401,8 @@ impl Record {
             endpoint = self.tries.last().map(|(endpoint, _)| endpoint.authority()),
             request_id = &*self.request_id,
             tencent_request_id = end.tencent_request_id.map(TencentRequestId::as_str),
+            trace_id = self.trace.as_ref().map(|trace| tracing::field::display(trace.id())),
+            span_id = self.trace.as_ref().map(|trace| tracing::field::display(trace.span())),
             bytes_in = self.bytes_in,
             bytes_out = end.bytes_out,
             "call"

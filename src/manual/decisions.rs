@@ -50,3 +50,11 @@
 //! The page's script asks for the page itself and takes over what differs, not for `/status.json`. So what is shown with
 //! script is what is shown without, and markup is made and text escaped in one place. A script that draws from JSON would be
 //! a second page. What the page shows of the last minute is what counters have grown by, so no call writes anything for it.
+//!
+//! # An exporter of traces of our own
+//!
+//! [`crate::telemetry::traces`] and the exporter in [`crate::app`] write OTLP's JSON, of which a call needs four kinds of
+//! spans, and send it by the upstream client that is here anyway. The `opentelemetry` crates 0.33 would bring about thirty
+//! further crates (with `prost` for either encoding, a second `base64` and another source of randomness), a processor with a
+//! thread and clock of its own, and a new interface with each of their releases. The price is that only JSON is spoken, and
+//! no gRPC; collectors take both on port 4318.

@@ -7,6 +7,7 @@ pub mod api;
 pub mod app;
 pub mod call_outcome;
 pub mod ceiling;
+pub mod collector;
 pub mod duration;
 pub mod endpoint;
 pub mod error_code;

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::metrics::{Listener, Metrics};
 use crate::model::app::AppName;
+use crate::model::collector::Collector;
 use crate::model::duration;
 use crate::model::endpoint::Endpoint;
 use crate::model::error_code::ErrorCode;
@@ -267,6 +268,23 @@ where
         for problem in self.problems {
             tracing::error!(%problem, "the changed configuration is not taken");
         }
+    }
+}
+
+/// A collector did not take traces, which are forgotten. Told once a minute.
+#[derive(Debug)]
+pub struct TracesNotTaken<'a> {
+    /// Which one.
+    pub collector: &'a Collector,
+    /// Why not.
+    pub error: &'a str,
+}
+
+impl TracesNotTaken<'_> {
+    /// Logs it.
+    pub fn emit(&self) {
+        let Self { collector, error } = self;
+        tracing::warn!(%collector, error, "the collector does not take traces; calls are not held up by that");
     }
 }
 

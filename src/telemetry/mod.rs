@@ -9,3 +9,4 @@ pub mod labels;
 pub mod last_errors;
 pub mod logs;
 pub mod metrics;
+pub mod traces;

@@ -18,7 +18,10 @@ const WRITE: &str = "/v4/live_config/delete_callback_token";
 #[tokio::test(flavor = "multi_thread")]
 async fn a_line_has_the_fields_that_readme_lists() {
     let sandbox = sandbox().await;
-    let gateway = Serving::start(&sandbox, "[retry]\nmax_attempts = 1\n");
+    let gateway = Serving::start(
+        &sandbox,
+        "[retry]\nmax_attempts = 1\n[tracing]\notlp_endpoint = \"http://127.0.0.1:1\"\n",
+    );
     let mut answered = post(READ, "{\"a\":1}");
     answered.headers_mut().insert("x-caller", "gifts".parse().unwrap());
     answered.headers_mut().insert("x-request-id", "mine".parse().unwrap());

@@ -44,6 +44,7 @@ mod start;
 mod status_page;
 mod supply_chain;
 mod threats;
+mod traces;
 mod trips;
 mod untrusted;
 mod unusable;

@@ -15,7 +15,7 @@ mod unsupported;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::file::{File, Limits, Upstream, UserSig};
+use super::file::{File, Limits, Tracing, Upstream, UserSig};
 use super::findings::{Findings, Spot};
 use super::pem::BadPem;
 use super::problem::{Fault, quote};
@@ -25,7 +25,7 @@ use super::words::Timeout;
 use super::{Environment, disk};
 use crate::gateway::{self, AnswersSettings, RecordSettings, credentials, forward};
 use crate::model::{duration, size};
-use crate::telemetry::logs;
+use crate::telemetry::{logs, traces};
 
 /// What the values of the file are held against.
 struct Context<'a> {
@@ -70,11 +70,21 @@ fn boot(file: &File, context: &mut Context<'_>) -> Boot {
     Boot {
         limits: limits(&file.limits, context.findings),
         log: logs::Settings { format: file.log.format.or_default(), level: file.log.level.or_default() },
+        tracing: tracing(&file.tracing),
         drain: DrainSettings {
             accept_for: file.drain.accept_for.or(default.accept_for),
             grace: file.drain.grace.or(default.grace),
         },
         ..listen::resolve(&file.listen, callers::has_rules(&file.callers), context)
+    }
+}
+
+fn tracing(tracing: &Tracing) -> traces::Settings {
+    let default = traces::Settings::default();
+    traces::Settings {
+        collector: tracing.otlp_endpoint.or(default.collector),
+        sample: tracing.sample.given().map_or(default.sample, |at| at.value.0),
+        propagate: tracing.propagate.or(default.propagate),
     }
 }
 

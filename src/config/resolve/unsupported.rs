@@ -1,18 +1,15 @@
 //! What the contract names and this version does not do yet.
 //!
-//! Such keys are known, and their types are checked like all others. A value that asks for nothing (an empty path) is
-//! taken; one that asks for the missing feature is a problem, since a ceiling that somebody relies on
-//! must not be left out in silence. To build a feature is to remove its lines here.
+//! Such keys are known, and their types are checked like all others. One that asks for the missing feature is a problem,
+//! since a ceiling that somebody relies on must not be left out in silence. To build a feature is to remove its lines here.
 
 use crate::config::file::{CeilingTable, File};
 use crate::config::findings::{Findings, Spot};
 use crate::config::problem::Fault;
-use crate::config::reader::Field;
 
 /// Tells every value that asks for a missing feature.
 pub(super) fn report(file: &File, findings: &mut Findings) {
     let mut report = Report(findings);
-    report.given(&file.tracing.otlp_endpoint, |url| !url.is_empty(), "exporting traces", "leave it empty");
     ceiling(&file.ceiling, &mut report);
 }
 
@@ -31,18 +28,6 @@ struct Report<'a>(&'a mut Findings);
 // === impl Report ===
 
 impl Report<'_> {
-    fn given<T>(
-        &mut self,
-        field: &Field<T>,
-        asks: impl FnOnce(&T) -> bool,
-        feature: &'static str,
-        instead: &'static str,
-    ) {
-        if let Some(at) = field.given().filter(|at| asks(&at.value)) {
-            self.spot(&at.spot, feature, instead);
-        }
-    }
-
     fn spot(&mut self, spot: &Spot, feature: &'static str, instead: &'static str) {
         self.0.problem(spot, Fault::Unsupported { feature, instead });
     }

@@ -61,7 +61,9 @@ pub(super) async fn prepare<'a>(
     record.waited(asked.elapsed());
     let permit = permit?;
     loop {
+        let signing = Instant::now();
         let usersig = means.credentials.usersig(app).await?;
+        record.signed(signing);
         // A call whose time is up must not be sent: nobody waits for it any more.
         if Instant::now() >= deadline {
             let failure = Failure { cause: Cause::Timeout, may_have_arrived: false, endpoint: None };
@@ -110,7 +112,8 @@ pub(super) async fn send<'a>(
     record: &mut Record,
 ) -> Tried<'a> {
     let Ready { permit, usersig, pass } = ready;
-    record.sending();
+    let traceparent = record.sending();
+    let sending = Sending { traceparent: traceparent.as_ref(), ..sending };
     match exchange(means, permit, &usersig, call, sending, record).await {
         Ok((relayed, verdict)) => Tried { result: Ok(relayed), verdict, usersig, pass },
         Err(rejection) => Tried { result: Err(rejection), verdict: None, usersig, pass },
@@ -127,7 +130,7 @@ async fn exchange(
 ) -> Result<(Relayed, Option<Verdict>), Rejection> {
     let live = means.live;
     let deadline = sending.deadline;
-    let tries = &mut |endpoint: &_, ended: forward::Attempt| record.tried(endpoint, ended.label());
+    let tries = &mut |endpoint: &_, ended: forward::Attempt| record.tried(endpoint, ended);
     let ways = forward::Means { client: means.client, settings: &live.upstream, health: means.health };
     let reply = forward::send(ways, call, usersig, permit, sending, tries).await?;
 
@@ -139,7 +142,11 @@ async fn exchange(
         room: Arc::clone(means.room),
     };
     let taken_in = outcome::take_in(answer, &head.headers, usersig, rules).await;
-    record.answered(&reply.endpoint, reply.began.elapsed());
+    let reading = match &taken_in {
+        Ok(TakenIn::Whole(whole)) => Some(&whole.reading),
+        _ => None,
+    };
+    record.answered(&reply.endpoint, reply.began.elapsed(), head.status, reading);
     let (content, verdict) = match taken_in {
         Ok(TakenIn::Whole(whole)) => {
             let content = Content::Whole { body: whole.body, reading: whole.reading, outcome: whole.call };

@@ -92,6 +92,8 @@ pub struct Sending<'a> {
     pub begun: &'a Rc<Cell<u32>>,
     /// Where the try before had no answer: the other endpoints go first.
     pub avoid: Option<&'a Endpoint>,
+    /// The `traceparent` with which it leaves, if any.
+    pub traceparent: Option<&'a HeaderValue>,
 }
 
 /// A response whose body is still to be read.
@@ -156,6 +158,12 @@ pub enum Attempt {
 }
 
 impl Attempt {
+    /// Whether any of it may have been sent.
+    #[must_use]
+    pub fn was_sent(self) -> bool {
+        !matches!(self, Self::Unreachable | Self::Stale)
+    }
+
     /// Its label in metrics.
     #[must_use]
     pub fn label(self) -> &'static str {
@@ -187,7 +195,8 @@ pub async fn send(
     let app = &call.target.app;
     let health = means.health.of(app);
     let leaving = Rc::new(Leaving { permit: RefCell::new(permit), begun: Rc::clone(sending.begun) });
-    let departing = Departing { means, call, usersig, deadline: sending.deadline, health, leaving };
+    let Sending { deadline, traceparent, .. } = sending;
+    let departing = Departing { means, call, usersig, deadline, traceparent, health, leaving };
     let mut last = None;
     let mut passed_over = Vec::new();
     for endpoint in app.endpoints.of(call.target.api.name.family()) {
@@ -217,6 +226,7 @@ struct Departing<'a> {
     call: &'a Call<'a>,
     usersig: &'a UserSig,
     deadline: Instant,
+    traceparent: Option<&'a HeaderValue>,
     health: Arc<AppHealth>,
     leaving: Rc<Leaving>,
 }
@@ -246,7 +256,7 @@ impl Departing<'_> {
                         return Err(self.unanswered(Cause::Timeout, endpoint, visit, began));
                     }
                 };
-            let request = request(self.call, self.usersig, endpoint)
+            let request = request(self.call, self.usersig, endpoint, self.traceparent)
                 .map_err(|error| self.failure(error.into(), endpoint))?;
             // Making the connection may have taken long. From here on nothing holds the call back.
             if !self.leaving.permit.borrow_mut().confirm() {
@@ -344,7 +354,12 @@ impl Departure for Leaving {
 }
 
 /// The request as it leaves: a fresh random each time, and no header but those made here and the caller's `accept`.
-fn request(call: &Call<'_>, usersig: &UserSig, endpoint: &Endpoint) -> Result<Request<Bytes>, BadUrl> {
+fn request(
+    call: &Call<'_>,
+    usersig: &UserSig,
+    endpoint: &Endpoint,
+    traceparent: Option<&HeaderValue>,
+) -> Result<Request<Bytes>, BadUrl> {
     let app = &call.target.app;
     let auth = Auth {
         sdkappid: app.sdkappid,
@@ -365,6 +380,9 @@ fn request(call: &Call<'_>, usersig: &UserSig, endpoint: &Endpoint) -> Result<Re
     headers.insert(header::USER_AGENT, HeaderValue::from_static(USER_AGENT));
     if let Some(accept) = &call.accept {
         headers.insert(header::ACCEPT, accept.clone());
+    }
+    if let Some(traceparent) = traceparent {
+        headers.insert("traceparent", traceparent.clone());
     }
     Ok(request)
 }

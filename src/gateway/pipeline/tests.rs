@@ -180,5 +180,6 @@ fn gateway(live: Settings) -> Gateway {
         limits: Limits::default(),
         in_flight: Arc::new(InFlight::at_most(2)),
         own_listeners: OwnListeners::default(),
+        traces: None,
     }))
 }

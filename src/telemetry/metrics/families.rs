@@ -39,6 +39,7 @@ pub(super) struct Families {
     pub(super) usersig_expires: IntGaugeVec,
     pub(super) clock_skew: IntGaugeVec,
     pub(super) config_reloads: IntCounterVec,
+    pub(super) trace_spans: IntCounterVec,
     pub(super) connections: IntGaugeVec,
     pub(super) ignored_headers: IntCounterVec,
     pub(super) build_info: IntGaugeVec,
@@ -119,6 +120,11 @@ impl Families {
             config_reloads: add.counter(
                 "config_reloads_total",
                 "Configurations that were read anew, by whether they were taken.",
+                &["result"],
+            ),
+            trace_spans: add.counter(
+                "trace_spans_total",
+                "Spans of traces, by whether the collector took them.",
                 &["result"],
             ),
             connections: add.gauge(

@@ -124,6 +124,9 @@ impl Metrics {
         for result in ["ok", "failed"] {
             families.config_reloads.with_label_values(&[result]).inc_by(0);
         }
+        for result in ["exported", "dropped", "failed"] {
+            families.trace_spans.with_label_values(&[result]).inc_by(0);
+        }
         for listener in [Listener::Gateway, Listener::Admin] {
             families.connections.with_label_values(&[listener.as_str()]).set(0);
         }
@@ -258,6 +261,11 @@ impl Metrics {
     /// Counts a configuration that was read anew.
     pub(super) fn config_reloaded(&self, result: &'static str) {
         self.shared.families.config_reloads.with_label_values(&[result]).inc();
+    }
+
+    /// Counts spans by what became of them: `exported`, `failed` at the collector, or `dropped` since the queue was full.
+    pub fn spans(&self, result: &'static str, count: u64) {
+        self.shared.families.trace_spans.with_label_values(&[result]).inc_by(count);
     }
 
     /// Whether an app's calls go to the endpoint as usual.

@@ -88,6 +88,9 @@ fn every_family_has_its_contracted_name_and_labels() {
         r#"usersig_gateway_ignored_headers_total{header="priority"}"#,
         r#"usersig_gateway_refused_total{api="live_config/get_callback",app="live",caller="gifts",reason="queue_full"}"#,
         r#"usersig_gateway_retries_total{api="live_config/get_callback",app="live",reason="broken"}"#,
+        r#"usersig_gateway_trace_spans_total{result="dropped"}"#,
+        r#"usersig_gateway_trace_spans_total{result="exported"}"#,
+        r#"usersig_gateway_trace_spans_total{result="failed"}"#,
         r#"usersig_gateway_upstream_duration_seconds_count{api="live_config/get_callback",app="live",endpoint="a.example"}"#,
         r#"usersig_gateway_upstream_duration_seconds_sum{api="live_config/get_callback",app="live",endpoint="a.example"}"#,
         r#"usersig_gateway_usersig_expires_timestamp_seconds{app="live"}"#,
@@ -108,7 +111,7 @@ fn every_family_has_help_in_a_sentence_and_a_type() {
         assert!(text.contains(&format!("# TYPE {name} ")), "{line}");
     }
     assert_eq!(families, text.lines().filter(|line| line.starts_with("# TYPE ")).count());
-    assert_eq!(text.lines().filter(|line| line.starts_with("# HELP usersig_gateway_")).count(), 22);
+    assert_eq!(text.lines().filter(|line| line.starts_with("# HELP usersig_gateway_")).count(), 23);
 }
 
 #[test]
