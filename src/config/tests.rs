@@ -383,6 +383,33 @@ fn what_is_allowed_and_probably_not_meant_is_a_warning() {
 }
 
 #[test]
+fn what_is_no_ceiling_is_a_problem() {
+    let periods =
+        |count: u32| (1..=count).map(|n| format!("{{ limit = {n}, per = '{n}s' }}")).collect::<Vec<_>>();
+    let too_many = format!("[{}]", periods(5).join(", "));
+    for ceiling in [
+        "0",
+        "-1",
+        "1.5",
+        "4294967296",
+        "'fast'",
+        "[]",
+        "{ limit = 5 }",
+        "{ limit = 0, per = '1s' }",
+        "{ limit = -5, per = '1s' }",
+        "{ limit = 5, per = '0s' }",
+        "{ limit = 5, per = '9ms' }",
+        "{ limit = 5, per = '745h' }",
+        "[{ limit = 5, per = '1s' }, { limit = 6, per = '1s' }]",
+        &too_many,
+    ] {
+        let error =
+            parsed(&format!("ceiling.api.'live_config/get_callback' = {ceiling}{APP}"), &[]).unwrap_err();
+        assert!(error.contains("1: ceiling.api.\"live_config/get_callback\""), "{ceiling}: {error}");
+    }
+}
+
+#[test]
 fn a_region_that_disagrees_with_the_number_is_a_warning() {
     let loaded = parsed(&format!("{APP}region = 'seoul'"), &[]).unwrap();
     let warning = "gateway.toml:7: app[0].region: seoul is set, but an SDKAppID such as 20000001 usually belongs to singapore";

@@ -12,7 +12,7 @@ use crate::client::{post, send};
 use crate::load::Caller;
 use crate::process::Serving;
 use crate::samples::Samples;
-use crate::world::{api, key, sdkappid};
+use crate::world::{World, api, key, sdkappid};
 
 const LIMIT: u32 = 20;
 
@@ -62,4 +62,24 @@ async fn a_cut_and_a_ceiling_that_is_nearly_used_up_are_told() {
     assert!((after..after + 0.2 * before).contains(&limit), "{limit} after {cut}");
     drop(gateway);
     sandbox.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_malformed_wish_is_ignored_and_counted() {
+    let world = World::start().await;
+    for (header, value, counted) in [
+        ("priority", "u=9", "priority"),
+        ("priority", "u=\"1", "priority"),
+        ("x-gateway-max-wait", "soon", "max_wait"),
+        ("x-gateway-max-wait", "-1s", "max_wait"),
+    ] {
+        let of_header = [("header", counted)];
+        let before = world.metrics().await.sum("ignored_headers_total", &of_header);
+        let mut call = post("/v4/live_config/get_callback", "{}");
+        call.headers_mut().insert(header, value.parse().unwrap());
+        assert_eq!(world.send(call).await.codes(), (200, 0), "{header}: {value}");
+        let counted = world.metrics().await.sum("ignored_headers_total", &of_header) - before;
+        assert_eq!(counted, 1.0, "{header}: {value}");
+    }
+    world.end().await;
 }
