@@ -183,3 +183,102 @@ const BAD_FAULTS_OF: u64 = 20;
 /// Fewer faults than this say nothing.
 const FEW: u64 = 3;
 const FIRST: usize = 3;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::admin::tests::sample;
+    use crate::admin::{ApiStatus, CodeStatus, ConfigStatus};
+
+    /// Something goes on, and all of it is well.
+    fn well() -> Status {
+        let mut status = sample();
+        status.config = ConfigStatus::default();
+        status.apps[0].tripped = None;
+        status.apps[0].endpoints[0].healthy = true;
+        status.apis[0].codes.truncate(1);
+        status
+    }
+
+    fn told(change: impl FnOnce(&mut Status)) -> (Level, Vec<String>) {
+        let mut status = well();
+        change(&mut status);
+        let findings = findings(&status);
+        (level(&findings), findings.into_iter().map(|finding| finding.what).collect())
+    }
+
+    fn calls(api: &mut ApiStatus, error_code: i64, outcome: &'static str, calls: u64) {
+        api.codes.push(CodeStatus { error_code: Some(error_code), outcome, calls });
+    }
+
+    #[test]
+    fn nothing_is_said_when_all_is_well() {
+        assert_eq!(told(|_| ()), (Level::Well, Vec::new()));
+    }
+
+    #[test]
+    fn each_thing_has_its_level_and_its_words() {
+        type Change = fn(&mut Status);
+        let changes: [(Change, Level, &str); 11] = [
+            (|s| s.readiness = ReadinessState::Draining, Level::Attention, "about to end"),
+            (
+                |s| s.readiness = ReadinessState::NotReady(vec!["app live: no key".to_owned()]),
+                Level::Trouble,
+                "app live: no key",
+            ),
+            (|s| s.apps[0].tripped = sample().apps[0].tripped.clone(), Level::Trouble, "answers 60026"),
+            (|s| s.apps[0].usersig_expires_at = Some(s.now), Level::Trouble, "has expired"),
+            (
+                |s| s.apps[0].usersig_expires_at = Some(s.now + 599),
+                Level::Attention,
+                "expires in a few minutes",
+            ),
+            (
+                |s| s.apps[0].endpoints[0].healthy = false,
+                Level::Attention,
+                "passes over https://127.0.0.1:18443",
+            ),
+            (
+                |s| s.apps[0].endpoints.iter_mut().for_each(|endpoint| endpoint.healthy = false),
+                Level::Trouble,
+                "reaches none of its hosts",
+            ),
+            (|s| s.apps[0].endpoints[0].clock_differs = true, Level::Attention, "clock differs"),
+            (|s| s.load.in_flight = 9_000, Level::Attention, "9000 calls are under way"),
+            (|s| calls(&mut s.apis[0], 9_900_429, "refused", 2), Level::Attention, "2 calls of live_config"),
+            (|s| calls(&mut s.apis[0], 60007, "throttled", 2), Level::Attention, "too frequent to 2 calls"),
+        ];
+        for (change, level, words) in changes {
+            let (found, what) = told(change);
+            assert_eq!((found, what.len()), (level, 1), "{words}: {what:?}");
+            assert!(what[0].contains(words), "{words}: {what:?}");
+        }
+    }
+
+    #[test]
+    fn calls_without_an_answer_count_by_their_share() {
+        // Of 1,234 others.
+        for (faults, level) in
+            [(2, Level::Well), (12, Level::Well), (13, Level::Attention), (70, Level::Trouble)]
+        {
+            let (found, _) = told(|status| calls(&mut status.apis[0], 9_900_502, "fault", faults));
+            assert_eq!(found, level, "{faults}");
+        }
+        // Two of three say nothing.
+        let (found, _) = told(|status| {
+            status.apis[0].codes[0].calls = 1;
+            calls(&mut status.apis[0], 9_900_502, "fault", 2);
+        });
+        assert_eq!(found, Level::Well);
+    }
+
+    #[test]
+    fn the_worst_comes_first_and_of_many_the_first_few() {
+        let (_, what) = told(|status| {
+            status.config.rejected = (0..5).map(|n| format!("problem {n}")).collect();
+            status.apps[0].usersig_expires_at = Some(0);
+        });
+        assert!(what[0].contains("expired"), "{what:?}");
+        assert!(what[1].ends_with("problem 0; problem 1; problem 2; and 2 more"), "{what:?}");
+    }
+}
