@@ -62,6 +62,11 @@ impl Process {
         self.log.wait_for(is_it)
     }
 
+    /// What it has logged so far.
+    pub(crate) fn log(&self) -> Vec<String> {
+        self.log.so_far()
+    }
+
     /// Waits for an event with this message, in a log of JSON lines.
     pub(crate) fn event(&self, message: &str) -> Value {
         let named = format!("\"message\":\"{message}\"");
