@@ -237,8 +237,8 @@ impl Record {
 
     /// The API's label, once it is known.
     #[must_use]
-    pub fn api(&self) -> Option<&str> {
-        self.target.as_ref().map(|(target, _)| &*target.api.label)
+    pub fn api(&self) -> Option<&Arc<str>> {
+        self.target.as_ref().map(|(target, _)| &target.api.label)
     }
 
     /// It was answered, and the answer relayed.

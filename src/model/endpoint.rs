@@ -3,13 +3,17 @@
 use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
+use std::sync::Arc;
 
 /// One upstream host. `http` is taken only to loopback, since a UserSig in clear must not cross a network.
+///
+/// Each call names its endpoint several times, so copies share their texts.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Endpoint {
-    host: Box<str>,
+    host: Arc<str>,
     port: u16,
     tls: bool,
+    authority: Arc<str>,
 }
 
 /// Why a text is no [`Endpoint`].
@@ -29,7 +33,13 @@ impl Endpoint {
     /// The `https` endpoint on port 443 of a host that is known to be well-formed.
     #[must_use]
     pub fn https(host: &str) -> Self {
-        Self { host: host.into(), port: 443, tls: true }
+        Self::new(host, 443, true)
+    }
+
+    fn new(host: &str, port: u16, tls: bool) -> Self {
+        let bracketed = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
+        let authority = if port == default_port(tls) { bracketed } else { format!("{bracketed}:{port}") };
+        Self { host: host.into(), port, tls, authority: authority.into() }
     }
 
     /// The host: a name, an IPv4 address, or an IPv6 address without brackets.
@@ -52,9 +62,8 @@ impl Endpoint {
 
     /// `host`, or `host:port` where the port is not the scheme's own: for the `host` header and for labels.
     #[must_use]
-    pub fn authority(&self) -> String {
-        let host = if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.to_string() };
-        if self.port == default_port(self.tls) { host } else { format!("{host}:{}", self.port) }
+    pub fn authority(&self) -> &str {
+        &self.authority
     }
 }
 
@@ -98,7 +107,7 @@ impl Endpoint {
         if port == 0 {
             return Err(BadEndpoint::NotAnOrigin);
         }
-        Ok(Self { host: host.to_ascii_lowercase().into(), port, tls })
+        Ok(Self::new(&host.to_ascii_lowercase(), port, tls))
     }
 }
 
@@ -132,10 +141,7 @@ mod tests {
         );
         assert_eq!(endpoint.to_string(), "https://adminapisgp.im.qcloud.com");
         let endpoint: Endpoint = "http://[::1]:8081/".parse().unwrap();
-        assert_eq!(
-            (endpoint.host(), endpoint.port(), endpoint.authority().as_str()),
-            ("::1", 8081, "[::1]:8081")
-        );
+        assert_eq!((endpoint.host(), endpoint.port(), endpoint.authority()), ("::1", 8081, "[::1]:8081"));
     }
 
     #[test]

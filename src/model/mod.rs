@@ -11,6 +11,7 @@ pub mod collector;
 pub mod duration;
 pub mod endpoint;
 pub mod error_code;
+pub mod hash_map;
 pub mod network;
 pub mod region;
 pub mod secret;

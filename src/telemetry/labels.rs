@@ -4,10 +4,11 @@
 //! callers send must therefore not become a label unchecked: a [`Bounded`] set lets the first so many distinct
 //! values keep their own name and calls every later one [`OTHER`].
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+
+use crate::model::hash_map::HashMap;
 
 /// What stands in the place of every value beyond the cap. A value that reads so itself shares the label.
 pub const OTHER: &str = "other";
@@ -73,7 +74,7 @@ impl Bounded {
     /// An empty set, in which the first `cap` distinct values will keep their own label.
     #[must_use]
     pub fn new(cap: usize) -> Self {
-        let mut known = Known { texts: Vec::new(), labels: HashMap::new(), counted: 0 };
+        let mut known = Known { texts: Vec::new(), labels: HashMap::default(), counted: 0 };
         let other = known.add(OTHER);
         debug_assert_eq!(other, Label::OTHER, "the first label");
         Self { cap, known: ArcSwap::from_pointee(known) }

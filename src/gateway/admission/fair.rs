@@ -10,9 +10,11 @@
 //!
 //! Each step is O(log n) in the number of children.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::hash::Hash;
 use std::num::NonZeroU32;
+
+use crate::model::hash_map::HashMap;
 
 /// Children that wait, of which the next is to be told.
 #[derive(Debug)]
@@ -143,7 +145,7 @@ impl<K: Eq + Hash + Clone, T: Default> Fair<K, T> {
 impl<K, T> Default for Fair<K, T> {
     fn default() -> Self {
         Self {
-            children: HashMap::new(),
+            children: HashMap::default(),
             turns: BTreeMap::new(),
             lengths: BTreeMap::new(),
             len: 0,

@@ -33,7 +33,6 @@ mod tokens;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
@@ -48,6 +47,7 @@ pub use settings::{ApiCeiling, ColdStart, Guarantee, Mode, Settings};
 use super::policy::Grant;
 use crate::model::app::{AppName, SdkAppId};
 use crate::model::ceiling::Ceiling;
+use crate::model::hash_map::HashMap;
 use crate::telemetry::events::{CeilingCut, CeilingNearlyUsed};
 use book::{Ask, Asked, Book, NearlyUsed};
 use queue::{Line, Place};
@@ -251,7 +251,7 @@ impl Admission {
     /// Warns of ceilings that are nearly used up, and forgets those that were idle for long. For ever.
     pub async fn keep_house(&self) {
         // Until when a ceiling's period is not warned of again.
-        let mut warned: HashMap<(AppName, Arc<str>, usize), Instant> = HashMap::new();
+        let mut warned: HashMap<(AppName, Arc<str>, usize), Instant> = HashMap::default();
         loop {
             tokio::time::sleep(LOOK_EVERY).await;
             let now = Instant::now();

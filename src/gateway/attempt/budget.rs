@@ -4,7 +4,6 @@
 //! So each call earns a small part of a retry, and a retry costs a whole one; tower's retry budget tells the same at
 //! length. A few retries a minute cost nothing: where calls are rare, their share would never amount to one.
 
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -13,6 +12,7 @@ use arc_swap::ArcSwap;
 use tokio::time::Instant;
 
 use crate::model::app::SdkAppId;
+use crate::model::hash_map::HashMap;
 
 /// Every app's budget. One app's trouble does not use up another's.
 #[derive(Debug, Default)]

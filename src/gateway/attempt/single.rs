@@ -154,7 +154,7 @@ async fn exchange(
         }
         Ok(TakenIn::Long(long)) => (Content::Long(long), None),
         Err(what) => {
-            let (status, endpoint) = (head.status, reply.endpoint.authority());
+            let (status, endpoint) = (head.status, reply.endpoint.authority().to_owned());
             return Err(Rejection::Unusable { what, status, endpoint });
         }
     };

@@ -1,6 +1,5 @@
 //! The slots, one for each app: reading without a lock, signing one at a time.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -17,6 +16,7 @@ use super::{CannotSign, CredentialEvents, Settings};
 use crate::clock::WallClock;
 use crate::gateway::target::{App, Apps};
 use crate::model::app::SdkAppId;
+use crate::model::hash_map::HashMap;
 use crate::model::secret::SecretKey;
 
 /// The UserSigs of all apps. Shared by all workers.
@@ -86,7 +86,7 @@ impl Credentials {
     #[must_use]
     pub fn new(settings: Settings, apps: &Apps, parts: Parts) -> Self {
         let credentials = Self {
-            live: ArcSwap::from_pointee(Live { settings, slots: HashMap::new() }),
+            live: ArcSwap::from_pointee(Live { settings, slots: HashMap::default() }),
             signing: Cache::new(JUST_SIGNED),
             generations: AtomicU64::new(0),
             replaced: Notify::new(),

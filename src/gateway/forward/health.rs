@@ -4,7 +4,7 @@
 //! Apps are kept apart, though they may share an endpoint: one that trusts the wrong certificates must not turn the
 //! others away from it. `breaker` has the rules; here are the lock and the telling.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::UNIX_EPOCH;
@@ -18,6 +18,7 @@ use crate::clock::WallClock;
 use crate::gateway::target::{App, Apps};
 use crate::model::app::SdkAppId;
 use crate::model::endpoint::Endpoint;
+use crate::model::hash_map::HashMap;
 use crate::telemetry::events::{ClockAgrees, ClockDiffers, EndpointFailed, EndpointRecovered};
 use crate::telemetry::metrics::Metrics;
 

@@ -372,7 +372,7 @@ fn request(
     *request.method_mut() = Method::POST;
     *request.uri_mut() = http::Uri::from(url.into_inner());
     let headers = request.headers_mut();
-    let host = HeaderValue::from_maybe_shared(Bytes::from(endpoint.authority().into_bytes()));
+    let host = HeaderValue::from_str(endpoint.authority());
     headers.insert(header::HOST, host.map_err(|_| BadUrl::Character)?);
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     // Answers are short and must be read here: packing them would cost both sides more than the bytes are worth.

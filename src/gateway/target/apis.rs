@@ -5,13 +5,14 @@
 //! own, and so have the first [`OWN_APIS_PER_APP`] others that each app calls. Whoever makes up further names gets
 //! them forwarded, but all under one identity, so that made-up names cost neither memory nor labels.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use super::path::ApiPath;
 use crate::model::api::{ApiName, RepeatSafety, catalogue};
 use crate::model::app::SdkAppId;
 use crate::model::ceiling::Ceiling;
+use crate::model::hash_map::HashMap;
 
 /// How many APIs outside the catalogue and the settings have an identity of their own, for each app.
 pub const OWN_APIS_PER_APP: usize = 1_000;

@@ -1,6 +1,6 @@
 //! The configured apps, found by name or SDKAppID.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use rustls::pki_types::CertificateDer;
@@ -8,6 +8,7 @@ use rustls::pki_types::CertificateDer;
 use crate::model::api::Family;
 use crate::model::app::{AppName, Identifier, SdkAppId};
 use crate::model::endpoint::Endpoint;
+use crate::model::hash_map::HashMap;
 use crate::model::region::Region;
 use crate::model::secret::SecretKey;
 

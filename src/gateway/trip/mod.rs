@@ -15,7 +15,6 @@
 
 mod state;
 
-use std::collections::HashMap;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -30,6 +29,7 @@ pub use state::{Cause, HANDFUL};
 
 use super::target::{App, Apps};
 use crate::model::app::{AppName, SdkAppId};
+use crate::model::hash_map::HashMap;
 use crate::telemetry::events::{AppResumed, AppTripped};
 use crate::telemetry::metrics::Metrics;
 use state::{Change, Entrance, Moment, State, Ticket};

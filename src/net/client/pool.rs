@@ -4,7 +4,6 @@
 //! task closes what lay idle too long; it runs only while something is idle.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
 use std::rc::{Rc, Weak};
 use std::time::Duration;
 
@@ -15,6 +14,7 @@ use super::http1::Lease;
 use super::http2::Handle;
 use super::{EgressProxy, Kind};
 use crate::model::endpoint::Endpoint;
+use crate::model::hash_map::HashMap;
 
 /// The idle connections.
 #[derive(Debug, Default)]

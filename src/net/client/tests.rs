@@ -855,7 +855,7 @@ async fn a_call_leaves_by_the_proxy_that_is_set_now() {
             }
         })
         .await;
-        let endpoint = peer.endpoint.authority();
+        let endpoint = peer.endpoint.authority().to_owned();
         peer.done();
         assert_eq!(proxied.join().unwrap(), endpoint);
     }

@@ -97,7 +97,7 @@ impl ApiMetrics {
 
     fn endpoint(&self, endpoint: &Endpoint) -> Arc<EndpointHandles> {
         self.endpoints.find_or(endpoint, || {
-            let authority = endpoint.authority();
+            let authority = endpoint.authority().to_owned();
             let values = [&*self.app, &*self.api, &authority];
             let upstream_duration = self.shared.families.upstream_duration.with_label_values(&values);
             Arc::new(EndpointHandles { authority, upstream_duration, attempts: Handles::default() })

@@ -1,8 +1,9 @@
 //! Handles by what they count.
 
-use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::{PoisonError, RwLock};
+
+use crate::model::hash_map::HashMap;
 
 /// Handles that were made once and are found again: read on every call, written when a key is first seen. Whoever
 /// chooses the keys keeps them bounded.

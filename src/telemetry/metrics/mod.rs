@@ -271,27 +271,27 @@ impl Metrics {
     /// Whether an app's calls go to the endpoint as usual.
     pub fn endpoint_healthy(&self, app: &str, endpoint: &Endpoint, is_so: bool) {
         let app = self.app_labels.text(self.app_labels.label(app));
-        let values = [&*app, &endpoint.authority()];
+        let values = [&*app, endpoint.authority()];
         self.shared.families.endpoint_healthy.with_label_values(&values).set(i64::from(is_so));
     }
 
     /// The app has no such endpoint any more.
     pub fn endpoint_forgotten(&self, app: &str, endpoint: &Endpoint) {
         let app = self.app_labels.text(self.app_labels.label(app));
-        let values = [&*app, &endpoint.authority()];
+        let values = [&*app, endpoint.authority()];
         // It is no error if nothing was told of it.
         _ = self.shared.families.endpoint_healthy.remove_label_values(&values);
     }
 
     /// How many seconds this machine's clock is ahead of the endpoint's.
     pub fn clock_skew(&self, endpoint: &Endpoint, seconds: i64) {
-        self.shared.families.clock_skew.with_label_values(&[&endpoint.authority()]).set(seconds);
+        self.shared.families.clock_skew.with_label_values(&[endpoint.authority()]).set(seconds);
     }
 
     /// No app has such an endpoint any more.
     pub fn clock_skew_forgotten(&self, endpoint: &Endpoint) {
         // It is no error if nothing was told of it.
-        _ = self.shared.families.clock_skew.remove_label_values(&[&endpoint.authority()]);
+        _ = self.shared.families.clock_skew.remove_label_values(&[endpoint.authority()]);
     }
 
     /// Everything in Prometheus' text format 0.0.4, sorted by name and labels. It is of [`CONTENT_TYPE`].

@@ -1,6 +1,6 @@
 //! What the book of one app holds, and what is taken from it and brought back.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -20,6 +20,7 @@ use crate::gateway::caller::Source;
 use crate::gateway::target::{Api, ApiKey};
 use crate::model::app::AppName;
 use crate::model::ceiling::Ceiling;
+use crate::model::hash_map::HashMap;
 
 /// Everything of one app that changes together.
 #[derive(Debug)]
@@ -118,9 +119,9 @@ impl State {
         Self {
             name,
             started,
-            apis: HashMap::new(),
+            apis: HashMap::default(),
             app: None,
-            sources: HashMap::new(),
+            sources: HashMap::default(),
             waiting: Fair::default(),
             looks: BTreeSet::new(),
             app_binds: false,
@@ -129,7 +130,7 @@ impl State {
             changes,
             turns: 0,
             recent: Recent { slices: VecDeque::new() },
-            counted: HashMap::new(),
+            counted: HashMap::default(),
         }
     }
 

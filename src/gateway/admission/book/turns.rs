@@ -1,6 +1,6 @@
 //! Who waits, who is next, and when to look again.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +13,7 @@ use crate::gateway::admission::queue::{EQUAL, Line, Place, Waiter};
 use crate::gateway::admission::{Reason, Settings};
 use crate::gateway::caller::Source;
 use crate::gateway::target::ApiKey;
+use crate::model::hash_map::HashMap;
 
 impl State {
     /// Whether nobody waits who might have to go before a newcomer.
