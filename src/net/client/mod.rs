@@ -28,7 +28,7 @@ use std::cell::RefCell;
 use std::error::Error as _;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -94,6 +94,8 @@ pub struct SendError(SendFailure);
 enum SendFailure {
     #[error("the exchange failed")]
     Exchange(#[from] hyper::Error),
+    #[error("the exchange failed")]
+    Http1(#[from] http1::ExchangeError),
     /// The other side has lowered what it takes. Nothing was sent.
     #[error("the connection takes no further call")]
     NoRoom,
@@ -172,7 +174,7 @@ impl Client {
         Ok(if stream.speaks_http2() {
             Kind::Http2(http2::start(stream, home).await?)
         } else {
-            Kind::Http1(Box::new(http1::start(stream, home).await?))
+            Kind::Http1(Box::new(http1::Lease::new(stream, home)))
         })
     }
 
@@ -217,7 +219,9 @@ impl Connection {
         departure: Rc<dyn Departure>,
     ) -> Result<Response<Answer>, SendError> {
         match self.kind {
-            Kind::Http1(lease) => lease.send(request, departure).await.map_err(SendError::from),
+            Kind::Http1(lease) => {
+                lease.send(request, departure).await.map_err(|error| SendError(error.into()))
+            }
             Kind::Http2(lease) => lease.send(request, departure).await.map_err(SendError),
         }
     }
@@ -238,12 +242,6 @@ impl SendError {
     }
 }
 
-impl From<hyper::Error> for SendError {
-    fn from(error: hyper::Error) -> Self {
-        Self(error.into())
-    }
-}
-
 impl http_body::Body for Answer {
     type Data = Bytes;
     type Error = SendError;
@@ -253,10 +251,14 @@ impl http_body::Body for Answer {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, SendError>>> {
         let frame = match &mut self.kind {
-            AnswerKind::Http1(incoming) => incoming.poll_frame(cx),
-            AnswerKind::Http2(incoming, _) => Pin::new(incoming).poll_frame(cx),
+            AnswerKind::Http1(incoming) => {
+                ready!(incoming.poll_frame(cx)).map(|frame| frame.map_err(SendFailure::from))
+            }
+            AnswerKind::Http2(incoming, _) => {
+                ready!(Pin::new(incoming).poll_frame(cx)).map(|frame| frame.map_err(SendFailure::from))
+            }
         };
-        frame.map(|frame| frame.map(|frame| frame.map_err(SendError::from)))
+        Poll::Ready(frame.map(|frame| frame.map_err(SendError)))
     }
 
     fn is_end_stream(&self) -> bool {

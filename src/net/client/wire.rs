@@ -39,20 +39,25 @@ pub(super) struct Wire {
 struct Leaving {
     departure: Rc<dyn Departure>,
     written: bool,
-    progress: Arc<Progress>,
+    progress: Progress,
 }
 
 /// How far the library came with a request.
 ///
 /// It never leaves its thread; it is atomic because the library asks that a body's bytes could.
-#[derive(Debug, Default)]
-struct Progress(AtomicU8);
+#[derive(Debug, Clone, Default)]
+pub(super) struct Progress(Arc<AtomicU8>);
 
 // The stages of a request inside the library, after it was given to it.
 const TAKEN_UP: u8 = 1;
 const USED_UP: u8 = 2;
 
 impl Progress {
+    /// All of the request was given to the stream.
+    pub(super) fn used_up(&self) {
+        self.reach(USED_UP);
+    }
+
     fn reach(&self, stage: u8) {
         self.0.fetch_max(stage, Ordering::Relaxed);
     }
@@ -90,14 +95,18 @@ impl Wire {
 
     /// A request is given to the connection: gives the body to send with it.
     pub(super) fn leave(&self, departure: Rc<dyn Departure>, body: Bytes) -> Outgoing {
-        let progress = Arc::new(Progress::default());
+        let progress = Progress::default();
         let body = (!body.is_empty()).then_some(body);
-        self.leaving.borrow_mut().push(Leaving {
-            departure,
-            written: false,
-            progress: Arc::clone(&progress),
-        });
+        self.leaving.borrow_mut().push(Leaving { departure, written: false, progress: progress.clone() });
         Outgoing { has_bytes: body.is_some(), body, progress }
+    }
+
+    /// A request is about to be written to the stream by whoever calls this, and tells itself when it is used up.
+    pub(super) fn depart(&self, departure: Rc<dyn Departure>) -> Progress {
+        let progress = Progress::default();
+        progress.reach(TAKEN_UP);
+        self.leaving.borrow_mut().push(Leaving { departure, written: false, progress: progress.clone() });
+        progress
     }
 
     /// Forgets a request of which nothing more will leave.
@@ -149,7 +158,7 @@ impl std::fmt::Debug for Wire {
 pub(super) struct Outgoing {
     body: Option<Bytes>,
     has_bytes: bool,
-    progress: Arc<Progress>,
+    progress: Progress,
 }
 
 impl Outgoing {
@@ -168,7 +177,7 @@ impl http_body::Body for Outgoing {
         _: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Piece>, Self::Error>>> {
         self.looked_at();
-        let progress = Arc::clone(&self.progress);
+        let progress = self.progress.clone();
         Poll::Ready(self.body.take().map(|bytes| Ok(Frame::data(Piece { bytes, progress }))))
     }
 
@@ -187,7 +196,7 @@ impl http_body::Body for Outgoing {
 #[derive(Debug)]
 pub(super) struct Piece {
     bytes: Bytes,
-    progress: Arc<Progress>,
+    progress: Progress,
 }
 
 impl Buf for Piece {

@@ -1,0 +1,219 @@
+//! The heads of a request and of its answer.
+
+use std::mem::MaybeUninit;
+
+use bytes::{Buf, BytesMut};
+use http::header::{self, HeaderName};
+use http::{HeaderMap, HeaderValue, Request, StatusCode};
+
+use super::ExchangeError;
+use super::body::Framing;
+
+/// An answer's head.
+#[derive(Debug)]
+pub(super) struct Head {
+    pub(super) status: StatusCode,
+    /// Those of [`KEPT`] that the answer has.
+    pub(super) headers: HeaderMap,
+    /// Where the body ends.
+    pub(super) framing: Framing,
+    /// Whether the other side keeps the connection open.
+    pub(super) keeps: bool,
+}
+
+/// The request's head, with room for its body.
+pub(super) fn write<B: AsRef<[u8]>>(request: &Request<B>) -> Vec<u8> {
+    let target = request.uri().path_and_query().map_or("/", |target| target.as_str());
+    let body = request.body().as_ref().len();
+    let headers: usize =
+        request.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
+    let mut head = Vec::with_capacity(request.method().as_str().len() + target.len() + headers + 64 + body);
+    let mut push = |parts: &[&[u8]]| parts.iter().for_each(|part| head.extend_from_slice(part));
+    push(&[request.method().as_str().as_bytes(), b" ", target.as_bytes(), b" HTTP/1.1\r\n"]);
+    for (name, value) in request.headers() {
+        push(&[name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"]);
+    }
+    push(&[b"content-length: ", itoa::Buffer::new().format(body).as_bytes(), b"\r\n\r\n"]);
+    head
+}
+
+/// Takes the answer's head off the buffer; `None` while it is not complete. Those that only say that the answer is to come
+/// are passed over (RFC 9110, section 15.2).
+pub(super) fn read(buffer: &mut BytesMut) -> Result<Option<Head>, ExchangeError> {
+    while has_end(buffer) {
+        let mut lines = [const { MaybeUninit::uninit() }; MOST_HEADERS];
+        let mut response = httparse::Response::new(&mut []);
+        let parsed = httparse::ParserConfig::default()
+            .parse_response_with_uninit_headers(&mut response, buffer, &mut lines)
+            .map_err(|_| ExchangeError::NotHttp("its head cannot be read"))?;
+        let httparse::Status::Complete(length) = parsed else { return Ok(None) };
+        let head = Head::of(&response)?;
+        buffer.advance(length);
+        match head.status {
+            StatusCode::SWITCHING_PROTOCOLS => return Err(ExchangeError::NotHttp("it changes the protocol")),
+            status if status.is_informational() => {}
+            _ => return Ok(Some(head)),
+        }
+    }
+    Ok(None)
+}
+
+/// Whether there is an empty line, which ends a head. Else it is not worth parsing, perhaps for every byte anew.
+fn has_end(buffer: &[u8]) -> bool {
+    memchr::memchr_iter(b'\n', buffer)
+        .any(|end| matches!(&buffer[end + 1..], [b'\n', ..] | [b'\r', b'\n', ..]))
+}
+
+impl Head {
+    fn of(response: &httparse::Response<'_, '_>) -> Result<Self, ExchangeError> {
+        let status = response.code.and_then(|code| StatusCode::from_u16(code).ok());
+        let status = status.ok_or(ExchangeError::NotHttp("its status is none"))?;
+        let is_new = response.version == Some(1);
+        let (mut headers, mut closes, mut stays) = (HeaderMap::with_capacity(KEPT.len()), false, false);
+        let (mut length, mut codings) = (None, None);
+        for line in &*response.headers {
+            let is = |name: &HeaderName| line.name.eq_ignore_ascii_case(name.as_str());
+            if is(&header::CONNECTION) {
+                closes |= lists(line.value, b"close");
+                stays |= lists(line.value, b"keep-alive");
+            } else if is(&header::TRANSFER_ENCODING) {
+                codings = Some(line.value);
+            } else if let Some(name) = KEPT.iter().find(|name| is(name)) {
+                if *name == header::CONTENT_LENGTH {
+                    length = Some(one_length(line.value, length)?);
+                }
+                let value = HeaderValue::from_bytes(line.value);
+                headers.append(name, value.map_err(|_| ExchangeError::NotHttp("a header cannot be read"))?);
+            }
+        }
+        if codings.is_some() && !is_new {
+            return Err(ExchangeError::NotHttp("HTTP/1.0 has no transfer-encoding"));
+        }
+        let framing = match (status.as_u16(), codings, length) {
+            (100..200 | 204 | 304, ..) => Framing::Length(0),
+            (_, Some(codings), _) if ends_chunked(codings) => Framing::chunked(),
+            (_, Some(_), _) | (_, None, None) => Framing::UntilClosed,
+            (_, None, Some(length)) => Framing::Length(length),
+        };
+        // Where two words speak of the body's end, others may have understood another one (RFC 9112, section 6.3).
+        let is_clear = codings.is_none() || length.is_none();
+        let keeps = !closes && (is_new || stays) && is_clear;
+        Ok(Self { status, headers, framing, keeps })
+    }
+}
+
+/// A length, and the same as the one before, if there was one: or else nobody knows where the body ends.
+fn one_length(value: &[u8], before: Option<u64>) -> Result<u64, ExchangeError> {
+    let mut lengths = value.split(|&byte| byte == b',').map(|text| {
+        let digits = text.trim_ascii();
+        let are_digits = !digits.is_empty() && digits.iter().all(u8::is_ascii_digit);
+        are_digits.then(|| std::str::from_utf8(digits).ok()?.parse().ok())?
+    });
+    let first = lengths.next().flatten();
+    let is_one = lengths.all(|other| other == first) && before.is_none_or(|before| first == Some(before));
+    first.filter(|_| is_one).ok_or(ExchangeError::NotHttp("its length is none"))
+}
+
+fn lists(value: &[u8], word: &[u8]) -> bool {
+    value.split(|&byte| byte == b',').any(|listed| listed.trim_ascii().eq_ignore_ascii_case(word))
+}
+
+fn ends_chunked(codings: &[u8]) -> bool {
+    codings
+        .rsplit(|&byte| byte == b',')
+        .next()
+        .is_some_and(|last| last.trim_ascii().eq_ignore_ascii_case(b"chunked"))
+}
+
+/// What somebody reads of an answer's headers.
+const KEPT: [HeaderName; 4] =
+    [header::CONTENT_TYPE, header::DATE, header::CONTENT_LENGTH, header::CONTENT_ENCODING];
+const MOST_HEADERS: usize = 100;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(text: &str) -> Result<Option<Head>, ExchangeError> {
+        read(&mut BytesMut::from(text))
+    }
+
+    fn head(text: &str) -> Head {
+        parsed(text).unwrap().unwrap()
+    }
+
+    #[test]
+    fn a_request_is_one_piece() {
+        let request = Request::post("/v4/a/b?c=d").header("host", "a.test").body(b"{}").unwrap();
+        let text = "POST /v4/a/b?c=d HTTP/1.1\r\nhost: a.test\r\ncontent-length: 2\r\n\r\n";
+        let written = write(&request);
+        assert_eq!(String::from_utf8_lossy(&written), text);
+        assert!(written.capacity() >= text.len() + 2, "the body fits in");
+    }
+
+    #[test]
+    fn what_is_read_of_an_answer_is_kept() {
+        let head = head(
+            "HTTP/1.1 503 Oops\r\nServer: x\r\nContent-Type: application/json\r\nDATE: now\r\ncontent-length: 7\r\n\r\n",
+        );
+        assert_eq!((head.status.as_u16(), head.framing, head.keeps), (503, Framing::Length(7), true));
+        let names: Vec<_> = head.headers.keys().map(HeaderName::as_str).collect();
+        assert_eq!(names, ["content-type", "date", "content-length"]);
+    }
+
+    #[test]
+    fn a_head_is_read_once_it_is_complete() {
+        let text = "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\nx";
+        for cut in 0..text.len() - 1 {
+            assert!(parsed(&text[..cut]).unwrap().is_none(), "{cut}");
+        }
+        let mut buffer = BytesMut::from(text);
+        assert_eq!(read(&mut buffer).unwrap().unwrap().status, StatusCode::OK);
+        assert_eq!(&buffer[..], b"x");
+    }
+
+    #[test]
+    fn the_bodys_end_is_where_rfc_9112_says() {
+        for (lines, framing, keeps) in [
+            ("HTTP/1.1 204 No Content\r\ncontent-length: 5\r\n", Framing::Length(0), true),
+            ("HTTP/1.1 304 Not Modified\r\n", Framing::Length(0), true),
+            ("HTTP/1.1 200 OK\r\ntransfer-encoding: gzip, Chunked\r\n", Framing::chunked(), true),
+            ("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked, gzip\r\n", Framing::UntilClosed, true),
+            (
+                "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ncontent-length: 5\r\n",
+                Framing::chunked(),
+                false,
+            ),
+            ("HTTP/1.1 200 OK\r\ncontent-length: 5\r\ncontent-length: 5\r\n", Framing::Length(5), true),
+            ("HTTP/1.1 200 OK\r\ncontent-length: 5, 5\r\n", Framing::Length(5), true),
+            ("HTTP/1.1 200 OK\r\n", Framing::UntilClosed, true),
+            ("HTTP/1.1 200 OK\r\nconnection: x, Close\r\ncontent-length: 5\r\n", Framing::Length(5), false),
+            ("HTTP/1.0 200 OK\r\ncontent-length: 5\r\n", Framing::Length(5), false),
+            ("HTTP/1.0 200 OK\r\nconnection: keep-alive\r\ncontent-length: 5\r\n", Framing::Length(5), true),
+        ] {
+            let head = head(&format!("{lines}\r\n"));
+            assert_eq!((head.framing, head.keeps), (framing, keeps), "{lines}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_answer_is_an_error() {
+        for text in [
+            "SSH-2.0-x\r\n\r\n",
+            "HTTP/2.0 200 OK\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nno colon\r\n\r\n",
+            "HTTP/1.1 101 Switching Protocols\r\n\r\n",
+            "HTTP/1.1 200 OK\r\ncontent-length: 5\r\ncontent-length: 6\r\n\r\n",
+            "HTTP/1.1 200 OK\r\ncontent-length: 5, 6\r\n\r\n",
+            "HTTP/1.1 200 OK\r\ncontent-length: +5\r\n\r\n",
+            "HTTP/1.1 200 OK\r\ncontent-length: -1\r\n\r\n",
+            "HTTP/1.1 200 OK\r\ncontent-length:\r\n\r\n",
+            "HTTP/1.1 200 OK\r\ncontent-length: 99999999999999999999\r\n\r\n",
+            "HTTP/1.0 200 OK\r\ntransfer-encoding: chunked\r\n\r\n",
+        ] {
+            assert!(matches!(parsed(text), Err(ExchangeError::NotHttp(_))), "{text}");
+        }
+        let many = "a: b\r\n".repeat(MOST_HEADERS + 1);
+        assert!(parsed(&format!("HTTP/1.1 200 OK\r\n{many}\r\n")).is_err());
+    }
+}

@@ -1,0 +1,241 @@
+//! HTTP/1.1 connections: one request at a time, written and read by the task of the call that uses them.
+//!
+//! A request goes out in one piece, head and body, and its answer is read meanwhile, since it may come before the request
+//! was read to its end. The library that the callers' side uses has a client too; but that needs two channels, a map of
+//! headers and a shared count for what is a few lines here, together a fifth of a call's instructions, and does not tell
+//! how far a request came. What is read is left to the parser that the library uses.
+//!
+//! An idle connection holds no buffer.
+
+mod body;
+mod head;
+
+use std::future::poll_fn;
+use std::io;
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker, ready};
+
+use bytes::{Bytes, BytesMut};
+use http::{Request, Response};
+use http_body::Frame;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use tokio::time::Instant;
+
+use super::pool::Home;
+use super::socket::{Unread, Window};
+use super::wire::{Progress, Stream, Wire};
+use super::{Answer, AnswerKind, Departure};
+use body::Framing;
+use head::Head;
+
+/// A connection that is idle or serves one call.
+#[derive(Debug)]
+pub(super) struct Lease {
+    stream: Stream,
+    wire: Rc<Wire>,
+    window: Window,
+    home: Home,
+    /// When it was made: it is not used for ever, since the name's addresses change.
+    made: Instant,
+    /// What is still to be written.
+    outgoing: Outgoing,
+    /// What was read and not yet taken.
+    incoming: BytesMut,
+}
+
+/// A request on its way out. Without bytes, there is none.
+#[derive(Debug, Default)]
+struct Outgoing {
+    bytes: Vec<u8>,
+    written: usize,
+    progress: Progress,
+}
+
+/// Why an exchange failed.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ExchangeError {
+    /// The stream failed.
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    /// It ended before the answer did.
+    #[error("the connection was closed before the answer was complete")]
+    Closed,
+    /// What came is not HTTP/1.1.
+    #[error("the answer is not HTTP: {0}")]
+    NotHttp(&'static str),
+}
+
+impl Lease {
+    pub(super) fn new(stream: Stream, home: Home) -> Self {
+        Self {
+            wire: stream.wire(),
+            window: stream.window(),
+            stream,
+            home,
+            made: Instant::now(),
+            outgoing: Outgoing::default(),
+            incoming: BytesMut::new(),
+        }
+    }
+
+    pub(super) async fn send(
+        mut self: Box<Self>,
+        request: Request<Bytes>,
+        departure: Rc<dyn Departure>,
+    ) -> Result<Response<Answer>, ExchangeError> {
+        self.outgoing.bytes = head::write(&request);
+        self.outgoing.bytes.extend_from_slice(request.body());
+        self.outgoing.progress = self.wire.depart(Rc::clone(&departure));
+        let head = poll_fn(|cx| self.poll_exchange(cx)).await;
+        // Of an answer that came before the request was read to its end, the rest of the request counts as unsent.
+        self.wire.forget(&departure);
+        let Head { status, headers, framing, keeps } = head?;
+        departure.answered();
+        let keeps = keeps && self.outgoing.is_sent();
+        let incoming = Incoming { lease: Some(self), framing, keeps };
+        let mut response = Response::new(Answer { kind: AnswerKind::Http1(incoming) });
+        *response.status_mut() = status;
+        *response.headers_mut() = headers;
+        Ok(response)
+    }
+
+    /// Writes what can be written, and gives the answer's head once it is there.
+    fn poll_exchange(&mut self, cx: &mut Context<'_>) -> Poll<Result<Head, ExchangeError>> {
+        let write = self.poll_send(cx);
+        loop {
+            if let Some(head) = head::read(&mut self.incoming)? {
+                return Poll::Ready(Ok(head));
+            }
+            match (self.poll_fill(cx), &write) {
+                (Poll::Ready(Ok(())), _) => {}
+                // Whoever answers and closes makes the writing fail; so the answer goes first, if there is one.
+                (Poll::Ready(Err(_)) | Poll::Pending, Poll::Ready(Err(_))) => {
+                    return write.map(|write| {
+                        write?;
+                        Err(ExchangeError::Closed)
+                    });
+                }
+                (Poll::Ready(Err(error)), _) => return Poll::Ready(Err(error)),
+                (Poll::Pending, _) => return Poll::Pending,
+            }
+        }
+    }
+
+    /// Hands the request to the kernel, as far as it takes it.
+    fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ExchangeError>> {
+        let Outgoing { bytes, written, progress } = &mut self.outgoing;
+        while *written < bytes.len() {
+            match ready!(Pin::new(&mut self.stream).poll_write(cx, &bytes[*written..]))? {
+                0 => return Poll::Ready(Err(io::Error::from(io::ErrorKind::WriteZero).into())),
+                taken => *written += taken,
+            }
+        }
+        if !bytes.is_empty() {
+            progress.used_up();
+            ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
+            self.outgoing = Outgoing::default();
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Reads what is there, at least a byte.
+    fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ExchangeError>> {
+        if self.incoming.len() >= MOST_UNREAD {
+            return Poll::Ready(Err(ExchangeError::NotHttp("its head is too long")));
+        }
+        self.incoming.reserve(READ_AHEAD);
+        match ready!(pin!(self.stream.read_buf(&mut self.incoming)).poll(cx))? {
+            0 => Poll::Ready(Err(ExchangeError::Closed)),
+            _ => Poll::Ready(Ok(())),
+        }
+    }
+
+    /// It served nobody and goes back.
+    pub(super) fn keep(self: Box<Self>) {
+        self.home.clone().take_in_http1(self);
+    }
+
+    /// Whether it is idle and the other side has not closed it, as the kernel knows at this moment.
+    pub(super) fn stands(&mut self) -> bool {
+        match self.window.look() {
+            Unread::Nothing => true,
+            Unread::End => false,
+            // Words of TLS that no reader sees, such as tickets for later sessions, or a goodbye.
+            Unread::Something => {
+                let wire = Rc::clone(&self.wire);
+                let mut nobody = Context::from_waker(Waker::noop());
+                let (stream, mut byte) = (Pin::new(&mut self.stream), [0]);
+                wire.testing(|| stream.poll_read(&mut nobody, &mut ReadBuf::new(&mut byte)).is_pending())
+            }
+        }
+    }
+
+    /// When it was made.
+    pub(super) fn made(&self) -> Instant {
+        self.made
+    }
+}
+
+impl Outgoing {
+    fn is_sent(&self) -> bool {
+        self.bytes.is_empty()
+    }
+}
+
+/// A response's body, which holds its connection until it was read to its end.
+#[derive(Debug)]
+pub(super) struct Incoming {
+    /// `None` once it was read to its end, or failed.
+    lease: Option<Box<Lease>>,
+    framing: Framing,
+    /// Whether the connection can be used again.
+    keeps: bool,
+}
+
+impl Incoming {
+    pub(super) fn is_over(&self) -> bool {
+        self.lease.is_none()
+    }
+
+    pub(super) fn poll_frame(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, ExchangeError>>> {
+        let Some(lease) = &mut self.lease else { return Poll::Ready(None) };
+        // Some servers answer while they read. Should it fail, the answer is still to be had.
+        _ = lease.poll_send(cx);
+        let piece = loop {
+            match self.framing.take(&mut lease.incoming) {
+                Ok(body::Taken::Piece(piece)) => break Some(Ok(Frame::data(piece))),
+                Ok(body::Taken::End) => break None,
+                Ok(body::Taken::More) => {}
+                Err(error) => break Some(Err(error)),
+            }
+            match ready!(lease.poll_fill(cx)) {
+                Ok(()) => {}
+                Err(ExchangeError::Closed) if self.framing.ends_with_the_connection() => break None,
+                Err(error) => break Some(Err(error)),
+            }
+        };
+        if self.framing.is_at_its_end() || !matches!(piece, Some(Ok(_))) {
+            self.end();
+        }
+        Poll::Ready(piece)
+    }
+
+    /// The connection goes back, or is closed.
+    fn end(&mut self) {
+        let Some(mut lease) = self.lease.take() else { return };
+        // Whoever says more than its answer is not trusted with another request.
+        if self.keeps && self.framing.is_at_its_end() && lease.incoming.is_empty() {
+            lease.incoming = BytesMut::new();
+            lease.keep();
+        }
+    }
+}
+
+/// Answers are short: most come whole in one read of this many bytes.
+const READ_AHEAD: usize = 4 * 1024;
+/// Bounds what an answer's head can take, and how much of its body lies in memory unread.
+const MOST_UNREAD: usize = 256 * 1024;
