@@ -10,14 +10,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderValue, Method, Request, StatusCode, header};
+use http::StatusCode;
 use tokio::sync::watch;
 use tokio::task::LocalSet;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::model::collector::Collector;
 use crate::net::body::read_capped;
-use crate::net::client::{Client, Departure, Settings};
+use crate::net::client::{Client, Departure, Post, Settings};
 use crate::telemetry::events::TracesNotTaken;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::traces::{Queue, Span, otlp};
@@ -105,14 +105,13 @@ impl Exporting {
         let endpoint = self.collector.endpoint();
         let connecting = self.client.connection(endpoint, &[], &settings).await;
         let connection = connecting.map_err(|error| error.to_string())?;
-        let mut request = Request::new(body);
-        *request.method_mut() = Method::POST;
-        *request.uri_mut() = self.collector.path().parse().map_err(|_| "its path is none".to_owned())?;
-        let host = HeaderValue::from_str(&endpoint.authority()).map_err(|error| error.to_string())?;
-        let headers = request.headers_mut();
-        headers.insert(header::HOST, host);
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(otlp::CONTENT_TYPE));
-        let response = connection.send(request, Rc::new(Leaving)).await.map_err(|error| error.to_string())?;
+        let post = Post {
+            target: self.collector.path(),
+            host: endpoint.authority(),
+            headers: &[("content-type", otlp::CONTENT_TYPE.as_bytes())],
+            body: &body,
+        };
+        let response = connection.send(post, Rc::new(Leaving)).await.map_err(|error| error.to_string())?;
         let (head, body) = response.into_parts();
         // Read to its end, so that the connection serves the next batch too.
         read_capped(body, LONGEST_ANSWER).await.map_err(|_| "its answer breaks off".to_owned())?;

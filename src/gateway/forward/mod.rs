@@ -21,19 +21,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderValue, Method, Request, header};
+use http::HeaderValue;
 use tokio::time::Instant;
 
 pub use self::health::Health;
 
 use self::breaker::{Fault, Visit};
 use self::health::AppHealth;
-use self::rewrite::{Auth, BadUrl};
+use self::rewrite::{Auth, BadUrl, SignedTarget};
 use super::admission::{Permit, Remaining};
 use super::credentials::UserSig;
 use super::target::Target;
 use crate::model::endpoint::Endpoint;
-use crate::net::client::{self, Answer, Client, ConnectError, Connection, Departure, EgressProxy, SendError};
+use crate::net::client::{
+    self, Answer, Client, ConnectError, Connection, Departure, EgressProxy, Post, SendError,
+};
 
 /// How calls reach Tencent.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -256,15 +258,15 @@ impl Departing<'_> {
                         return Err(self.unanswered(Cause::Timeout, endpoint, visit, began));
                     }
                 };
-            let request = request(self.call, self.usersig, endpoint, self.traceparent)
-                .map_err(|error| self.failure(error.into(), endpoint))?;
+            let target =
+                signed(self.call, self.usersig).map_err(|error| self.failure(error.into(), endpoint))?;
             // Making the connection may have taken long. From here on nothing holds the call back.
             if !self.leaving.permit.borrow_mut().confirm() {
                 connection.keep();
                 return Err(Failure { cause: Cause::Withdrawn, may_have_arrived: false, endpoint: None });
             }
             let reused = connection.is_reused();
-            match exchange(connection, request, &self.leaving, self.deadline).await {
+            match self.exchange(connection, &target, endpoint).await {
                 Ok(response) => {
                     ended(endpoint, Attempt::Answered);
                     self.means.health.answered(&self.health, endpoint, visit, response.headers());
@@ -281,6 +283,27 @@ impl Departing<'_> {
                     return Err(self.unanswered(cause, endpoint, visit, began));
                 }
             }
+        }
+    }
+
+    /// No header travels but those made here, the caller's `accept`, and where spans are told the call's `traceparent`.
+    async fn exchange(
+        &self,
+        connection: Connection,
+        target: &SignedTarget,
+        endpoint: &Endpoint,
+    ) -> Result<http::Response<Answer>, Cause> {
+        let mut headers = Vec::with_capacity(HEADERS.len() + 2);
+        headers.extend_from_slice(&HEADERS);
+        let travelling = [("accept", self.call.accept.as_ref()), ("traceparent", self.traceparent)];
+        headers
+            .extend(travelling.iter().filter_map(|(name, value)| Some((*name, value.as_ref()?.as_bytes()))));
+        let (target, host, body) = (target.expose(), endpoint.authority(), &self.call.body);
+        let departure = Rc::clone(&self.leaving) as Rc<dyn Departure>;
+        let sending = connection.send(Post { target, host, headers: &headers, body }, departure);
+        match tokio::time::timeout_at(self.deadline, sending).await {
+            Ok(response) => Ok(response?),
+            Err(_) => Err(Cause::Timeout),
         }
     }
 
@@ -318,19 +341,6 @@ impl Failure {
     }
 }
 
-async fn exchange(
-    connection: Connection,
-    request: Request<Bytes>,
-    leaving: &Rc<Leaving>,
-    deadline: Instant,
-) -> Result<http::Response<Answer>, Cause> {
-    let departure = Rc::clone(leaving) as Rc<dyn Departure>;
-    match tokio::time::timeout_at(deadline, connection.send(request, departure)).await {
-        Ok(response) => Ok(response?),
-        Err(_) => Err(Cause::Timeout),
-    }
-}
-
 /// A permit on its way out, told by the connection how far its call came.
 #[derive(Debug)]
 struct Leaving {
@@ -353,13 +363,8 @@ impl Departure for Leaving {
     }
 }
 
-/// The request as it leaves: a fresh random each time, and no header but those made here and the caller's `accept`.
-fn request(
-    call: &Call<'_>,
-    usersig: &UserSig,
-    endpoint: &Endpoint,
-    traceparent: Option<&HeaderValue>,
-) -> Result<Request<Bytes>, BadUrl> {
+/// Where a call goes, with a fresh random each time.
+fn signed(call: &Call<'_>, usersig: &UserSig) -> Result<SignedTarget, BadUrl> {
     let app = &call.target.app;
     let auth = Auth {
         sdkappid: app.sdkappid,
@@ -367,27 +372,16 @@ fn request(
         usersig: usersig.expose(),
         random: fastrand::u32(..),
     };
-    let url = rewrite::path_and_query(&call.target.api.url_path, call.query, &auth)?;
-    let mut request = Request::new(call.body.clone());
-    *request.method_mut() = Method::POST;
-    *request.uri_mut() = http::Uri::from(url.into_inner());
-    let headers = request.headers_mut();
-    let host = HeaderValue::from_str(endpoint.authority());
-    headers.insert(header::HOST, host.map_err(|_| BadUrl::Character)?);
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    // Answers are short and must be read here: packing them would cost both sides more than the bytes are worth.
-    headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-    headers.insert(header::USER_AGENT, HeaderValue::from_static(USER_AGENT));
-    if let Some(accept) = &call.accept {
-        headers.insert(header::ACCEPT, accept.clone());
-    }
-    if let Some(traceparent) = traceparent {
-        headers.insert("traceparent", traceparent.clone());
-    }
-    Ok(request)
+    rewrite::path_and_query(&call.target.api.url_path, call.query, &auth)
 }
+
+/// The headers with which every call leaves. Answers are short and must be read here: packing them would cost both sides
+/// more than the bytes are worth.
+const HEADERS: [(&str, &[u8]); 3] = [
+    ("content-type", b"application/json"),
+    ("accept-encoding", b"identity"),
+    ("user-agent", concat!("usersig-gateway/", env!("CARGO_PKG_VERSION")).as_bytes()),
+];
 
 /// A caller who gives less time than this learns nothing about an endpoint that stays silent.
 const TIME_FOR_AN_ANSWER: Duration = Duration::from_millis(500);
-
-const USER_AGENT: &str = concat!("usersig-gateway/", env!("CARGO_PKG_VERSION"));

@@ -7,7 +7,6 @@
 
 use std::fmt;
 
-use bytes::Bytes;
 use http::uri::PathAndQuery;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
@@ -29,7 +28,7 @@ pub struct Auth<'a> {
 
 /// Where a signed call goes. It holds a UserSig, so it shows its path only.
 #[derive(Clone, PartialEq, Eq)]
-pub struct SignedTarget(PathAndQuery);
+pub struct SignedTarget(String);
 
 /// Why a call has no URL. It quotes nothing, since a UserSig may be near.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -66,24 +65,30 @@ pub fn path_and_query(
     if url.len() > LONGEST_URL {
         return Err(BadUrl::TooLong(url.len()));
     }
-    // `PathAndQuery` would take a `#` for the end and drop the rest.
-    if url.contains('#') {
+    // All the rest is made of checked names; reading it again is 3 % of a call's instructions.
+    if caller_query.is_some_and(|query| !can_stand_in_a_url(query)) {
         return Err(BadUrl::Character);
     }
-    PathAndQuery::from_maybe_shared(Bytes::from(url)).map(SignedTarget).map_err(|_| BadUrl::Character)
+    Ok(SignedTarget(url))
+}
+
+fn can_stand_in_a_url(query: &str) -> bool {
+    // `PathAndQuery` would take a `#` for the end and drop the rest.
+    !query.contains('#') && PathAndQuery::try_from(format!("/?{query}")).is_ok()
 }
 
 impl SignedTarget {
     /// The path and query, for the request that is sent. Never log them.
     #[must_use]
-    pub fn into_inner(self) -> PathAndQuery {
-        self.0
+    pub fn expose(&self) -> &str {
+        &self.0
     }
 }
 
 impl fmt::Debug for SignedTarget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "SignedTarget({}?redacted)", self.0.path())
+        let path = self.0.split('?').next().unwrap_or_default();
+        write!(f, "SignedTarget({path}?redacted)")
     }
 }
 
@@ -138,7 +143,7 @@ mod tests {
         let identifier = identifier.parse().unwrap();
         let sdkappid = "1400000001".parse().unwrap();
         let auth = Auth { sdkappid, identifier: &identifier, usersig: USERSIG, random: u32::MAX };
-        path_and_query("/v4/a/b", query, &auth).map(|target| target.into_inner().to_string())
+        path_and_query("/v4/a/b", query, &auth).map(|target| target.expose().to_owned())
     }
 
     fn ours(identifier: &str) -> String {

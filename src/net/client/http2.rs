@@ -11,8 +11,7 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::{Request, Response};
+use http::Response;
 use hyper::client::conn::http2::{Builder, Connection, SendRequest};
 use hyper::rt::Executor;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -21,7 +20,7 @@ use tokio::time::Instant;
 use super::pool::Home;
 use super::socket::{Unread, Window};
 use super::wire::{Outgoing, Stream, Wire};
-use super::{Answer, AnswerKind, Departure, SendFailure};
+use super::{Answer, AnswerKind, Departure, Post, SendFailure};
 
 /// A connection, as the pool holds it.
 #[derive(Debug)]
@@ -165,7 +164,7 @@ impl Handle {
 impl Lease {
     pub(super) async fn send(
         mut self,
-        request: Request<Bytes>,
+        post: Post<'_>,
         departure: Rc<dyn Departure>,
     ) -> Result<Response<Answer>, SendFailure> {
         self.sender.ready().await?;
@@ -173,14 +172,10 @@ impl Lease {
         if allowed(&self.shared.driven).is_some_and(|allowed| self.shared.busy.get() > allowed) {
             return Err(SendFailure::NoRoom);
         }
-        let (mut head, body) = request.into_parts();
-        // HTTP/2 carries the host in its own field (RFC 9113, section 8.3.1).
-        if let Some(host) = head.headers.remove(http::header::HOST) {
-            head.uri = absolute(&head.uri, &host).unwrap_or(head.uri);
-        }
         let wire = Rc::clone(&self.shared.wire);
-        let request = Request::from_parts(head, wire.leave(Rc::clone(&departure), body));
+        let request = post.to_http2(wire.leave(Rc::clone(&departure), post.body.clone()));
         let _abandon = Abandon { wire: &wire, departure: &departure };
+        let request = request?;
         let response = self.sender.send_request(request).await?;
         departure.answered();
         Ok(response.map(|incoming| Answer { kind: AnswerKind::Http2(incoming, self) }))
@@ -205,13 +200,6 @@ impl Drop for Lease {
         self.shared.busy.set(self.shared.busy.get() - 1);
         self.shared.idle_since.set(Instant::now());
     }
-}
-
-fn absolute(uri: &http::Uri, host: &http::HeaderValue) -> Option<http::Uri> {
-    let mut parts = uri.clone().into_parts();
-    parts.authority = Some(http::uri::Authority::try_from(host.as_bytes()).ok()?);
-    parts.scheme = Some(http::uri::Scheme::HTTPS);
-    http::Uri::from_parts(parts).ok()
 }
 
 /// Takes a request off the wire's list however its exchange ends.

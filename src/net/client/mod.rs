@@ -17,6 +17,7 @@ mod http1;
 mod http2;
 mod own;
 mod pool;
+mod post;
 mod proxy;
 mod socket;
 mod wire;
@@ -32,7 +33,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::Response;
 use http_body::Frame;
 use rustls::pki_types::CertificateDer;
 
@@ -41,6 +42,7 @@ use crate::model::endpoint::Endpoint;
 pub use connect::ConnectError;
 pub use own::OwnListeners;
 use pool::{Home, Pool, Way};
+pub use post::Post;
 pub use proxy::{BadEgressProxy, EgressProxy};
 
 /// Learns how far a request came on its way out.
@@ -99,6 +101,9 @@ enum SendFailure {
     /// The other side has lowered what it takes. Nothing was sent.
     #[error("the connection takes no further call")]
     NoRoom,
+    /// It cannot stand in HTTP/2. Nothing was sent.
+    #[error("the request cannot be made")]
+    NoRequest(#[from] http::Error),
 }
 
 /// A response's body. Read to its end, it brings the connection back; dropped earlier, it closes it (HTTP/1.1).
@@ -215,14 +220,12 @@ impl Connection {
     /// When the connection failed, or the other side broke the protocol.
     pub async fn send(
         self,
-        request: Request<Bytes>,
+        post: Post<'_>,
         departure: Rc<dyn Departure>,
     ) -> Result<Response<Answer>, SendError> {
         match self.kind {
-            Kind::Http1(lease) => {
-                lease.send(request, departure).await.map_err(|error| SendError(error.into()))
-            }
-            Kind::Http2(lease) => lease.send(request, departure).await.map_err(SendError),
+            Kind::Http1(lease) => lease.send(post, departure).await.map_err(|error| SendError(error.into())),
+            Kind::Http2(lease) => lease.send(post, departure).await.map_err(SendError),
         }
     }
 }

@@ -47,8 +47,9 @@ fn settings() -> Settings {
     Settings { connect_timeout: Duration::from_secs(5), egress_proxy: None }
 }
 
-fn post(body: impl Into<Bytes>) -> Request<Bytes> {
-    Request::post("/v4/a/b?c=d").header("host", "peer.test").body(body.into()).unwrap()
+/// A call with this body. It is of this test's process for ever, so that any task may send it.
+fn post(body: impl Into<Bytes>) -> Post<'static> {
+    Post { target: "/v4/a/b?c=d", host: "peer.test", headers: &[], body: Box::leak(Box::new(body.into())) }
 }
 
 async fn connection(client: &Client, peer: &Peer) -> Connection {

@@ -1,10 +1,10 @@
-//! The heads of a request and of its answer.
+//! The head of an answer.
 
 use std::mem::MaybeUninit;
 
 use bytes::{Buf, BytesMut};
 use http::header::{self, HeaderName};
-use http::{HeaderMap, HeaderValue, Request, StatusCode};
+use http::{HeaderMap, HeaderValue, StatusCode};
 
 use super::ExchangeError;
 use super::body::Framing;
@@ -19,22 +19,6 @@ pub(super) struct Head {
     pub(super) framing: Framing,
     /// Whether the other side keeps the connection open.
     pub(super) keeps: bool,
-}
-
-/// The request's head, with room for its body.
-pub(super) fn write<B: AsRef<[u8]>>(request: &Request<B>) -> Vec<u8> {
-    let target = request.uri().path_and_query().map_or("/", |target| target.as_str());
-    let body = request.body().as_ref().len();
-    let headers: usize =
-        request.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
-    let mut head = Vec::with_capacity(request.method().as_str().len() + target.len() + headers + 64 + body);
-    let mut push = |parts: &[&[u8]]| parts.iter().for_each(|part| head.extend_from_slice(part));
-    push(&[request.method().as_str().as_bytes(), b" ", target.as_bytes(), b" HTTP/1.1\r\n"]);
-    for (name, value) in request.headers() {
-        push(&[name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"]);
-    }
-    push(&[b"content-length: ", itoa::Buffer::new().format(body).as_bytes(), b"\r\n\r\n"]);
-    head
 }
 
 /// Takes the answer's head off the buffer; `None` while it is not complete. Those that only say that the answer is to come
@@ -140,15 +124,6 @@ mod tests {
 
     fn head(text: &str) -> Head {
         parsed(text).unwrap().unwrap()
-    }
-
-    #[test]
-    fn a_request_is_one_piece() {
-        let request = Request::post("/v4/a/b?c=d").header("host", "a.test").body(b"{}").unwrap();
-        let text = "POST /v4/a/b?c=d HTTP/1.1\r\nhost: a.test\r\ncontent-length: 2\r\n\r\n";
-        let written = write(&request);
-        assert_eq!(String::from_utf8_lossy(&written), text);
-        assert!(written.capacity() >= text.len() + 2, "the body fits in");
     }
 
     #[test]

@@ -17,7 +17,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
 
 use bytes::{Bytes, BytesMut};
-use http::{Request, Response};
+use http::Response;
 use http_body::Frame;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
@@ -25,7 +25,7 @@ use tokio::time::Instant;
 use super::pool::Home;
 use super::socket::{Unread, Window};
 use super::wire::{Progress, Stream, Wire};
-use super::{Answer, AnswerKind, Departure};
+use super::{Answer, AnswerKind, Departure, Post};
 use body::Framing;
 use head::Head;
 
@@ -81,11 +81,10 @@ impl Lease {
 
     pub(super) async fn send(
         mut self: Box<Self>,
-        request: Request<Bytes>,
+        post: Post<'_>,
         departure: Rc<dyn Departure>,
     ) -> Result<Response<Answer>, ExchangeError> {
-        self.outgoing.bytes = head::write(&request);
-        self.outgoing.bytes.extend_from_slice(request.body());
+        self.outgoing.bytes = post.to_http1();
         self.outgoing.progress = self.wire.depart(Rc::clone(&departure));
         let head = poll_fn(|cx| self.poll_exchange(cx)).await;
         // Of an answer that came before the request was read to its end, the rest of the request counts as unsent.
@@ -144,7 +143,8 @@ impl Lease {
         if self.incoming.len() >= MOST_UNREAD {
             return Poll::Ready(Err(ExchangeError::NotHttp("its head is too long")));
         }
-        self.incoming.reserve(READ_AHEAD);
+        let is_first = self.incoming.capacity() == 0;
+        self.incoming.reserve(if is_first { READ_AHEAD } else { READ_ON });
         match ready!(pin!(self.stream.read_buf(&mut self.incoming)).poll(cx))? {
             0 => Poll::Ready(Err(ExchangeError::Closed)),
             _ => Poll::Ready(Ok(())),
@@ -235,7 +235,9 @@ impl Incoming {
     }
 }
 
-/// Answers are short: most come whole in one read of this many bytes.
-const READ_AHEAD: usize = 4 * 1024;
+/// Answers are short: most come whole in one read of this many bytes, which the allocator has at hand. Of longer ones
+/// more is read at once.
+const READ_AHEAD: usize = 1024;
+const READ_ON: usize = 16 * 1024;
 /// Bounds what an answer's head can take, and how much of its body lies in memory unread.
 const MOST_UNREAD: usize = 256 * 1024;
