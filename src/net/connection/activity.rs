@@ -153,6 +153,19 @@ impl Activity {
         }
     }
 
+    /// Waits until nothing has happened for so long that the connection is not expected to do anything soon.
+    pub(super) async fn rests(&self) {
+        loop {
+            let now = Instant::now();
+            let is_idle = !self.is_busy() && self.head_since.get().is_none() && !self.unread.get();
+            let since = if is_idle { self.idle_since.get() } else { now };
+            if now >= since + REST_AFTER {
+                return;
+            }
+            sleep_until(since + REST_AFTER).await;
+        }
+    }
+
     fn next_limit(&self, limits: &Limits, now: Instant) -> (Instant, Passed) {
         if self.is_busy() {
             // Looks again later: a connection that was busy until then is not idle for long.
@@ -239,5 +252,7 @@ impl Drop for UnderWay {
     }
 }
 
+/// How long a connection is idle before it gives its buffers back.
+const REST_AFTER: Duration = Duration::from_secs(1);
 /// How long a caller has to close the connection once it was told to.
 pub(super) const GOODBYE_WITHIN: Duration = Duration::from_secs(5);

@@ -7,7 +7,8 @@
 //! - a head that is too slow or too long, or that is no HTTP, ends the connection with a refusal in the caller's words
 //!   (over HTTP/2 with the protocol's own means);
 //! - a request that is answered before all of it was read ends the connection, once the caller had time to read that;
-//! - without a request for `idle_timeout`, the connection is closed;
+//! - without a request for a second, the connection gives its buffers back, and without one for `idle_timeout` it is
+//!   closed;
 //! - a caller who does not take its answer, not a byte for `idle_timeout` or less than some KiB a second, is closed as
 //!   well;
 //! - while the process drains, answers say `connection: close`; once it closes, silent and idle connections end at once
@@ -111,15 +112,43 @@ where
     }
     let handle = service(stream.client_names());
     let service = Service::new(handle, Rc::clone(&activity), stop.clone(), protocol);
-    match protocol {
-        Protocol::Http1 => match serve_http1(stream, service, &activity, limits, stop).await? {
-            Served::ToItsEnd => {}
-            Served::Unread(stream) => tell(stream, b"").await,
-            Served::Unreadable(stream, why) => tell(stream, &refuse(why)).await,
-        },
-        Protocol::Http2 => serve_http2(stream, service, &activity, limits, stop).await?,
+    let mut stream = match protocol {
+        Protocol::Http1 => stream,
+        Protocol::Http2 => return serve_http2(stream, service, &activity, limits, stop).await,
+    };
+    loop {
+        stream = match serve_http1(stream, service.clone(), &activity, limits, stop).await? {
+            Served::ToItsEnd => return Ok(()),
+            Served::Resting(stream) => match rest(stream, &activity, limits, stop).await? {
+                Some(stream) => stream,
+                None => return Ok(()),
+            },
+            Served::Unread(stream) => {
+                tell(stream, b"").await;
+                return Ok(());
+            }
+            Served::Unreadable(stream, why) => {
+                tell(stream, &refuse(why)).await;
+                return Ok(());
+            }
+        };
     }
-    Ok(())
+}
+
+/// Waits for an idle caller's next request, with nothing but the stream: the HTTP library holds 24 KiB of buffers for as
+/// long as it has a connection. Gives the stream back when bytes came.
+async fn rest(
+    mut stream: Stream,
+    activity: &Activity,
+    limits: &Limits,
+    stop: &Stop,
+) -> io::Result<Option<Stream>> {
+    tokio::select! {
+        biased;
+        wakes = stream.wakes() => Ok(wakes?.then_some(stream)),
+        () = closing_and_silent(stop) => Ok(None),
+        _ = activity.limit_passed(limits) => Ok(None),
+    }
 }
 
 /// Waits until the process closes, and then for as long as it takes to learn what came before that: a stream that was
@@ -178,6 +207,7 @@ where
     let mut connection = builder.serve_connection(TokioIo::new(stream), service);
     let unreadable = {
         let mut limit = pin!(activity.limit_passed(limits));
+        let mut rests = pin!(activity.rests());
         let mut closing = pin!(stop.wait_for(Phase::Closing));
         let mut is_closing = false;
         let mut was_left = false;
@@ -207,6 +237,7 @@ where
                     Passed::SlowHead => break Unreadable::SlowHead,
                     Passed::Idle | Passed::Stuck => return Ok(Served::ToItsEnd),
                 },
+                () = &mut rests => return Ok(Served::Resting(connection.into_parts().io.into_inner())),
                 () = &mut closing, if !is_closing => {
                     is_closing = true;
                     Pin::new(&mut connection).graceful_shutdown();
@@ -220,6 +251,8 @@ where
 /// How an HTTP/1.1 connection came to its end.
 enum Served {
     ToItsEnd,
+    /// It has not ended: nothing has happened for a while.
+    Resting(Stream),
     /// The last request was answered before it was read to its end.
     Unread(Stream),
     Unreadable(Stream, Unreadable),

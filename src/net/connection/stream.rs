@@ -120,6 +120,19 @@ impl Stream {
         Ok(protocol)
     }
 
+    /// Waits for bytes, without a buffer meanwhile. `false`: the caller closed the connection.
+    ///
+    /// Cancel-safe.
+    ///
+    /// # Errors
+    /// When the connection failed.
+    pub(super) async fn wakes(&mut self) -> io::Result<bool> {
+        let mut bytes = [0; PREFACE.len()];
+        let len = self.read(&mut bytes).await?;
+        self.ahead = Ahead { bytes, len, given: 0 };
+        Ok(len > 0)
+    }
+
     /// Writes the last words on this connection, and says that they are.
     ///
     /// # Errors

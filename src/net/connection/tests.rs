@@ -131,6 +131,46 @@ async fn a_silent_caller_is_closed_when_its_time_is_up() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_caller_that_rested_is_answered_and_ended_as_any_other() {
+    on_worker(async {
+        for idle in [0, 1_500, 30_000] {
+            let mut caller = call(2, None);
+            for _ in 0..3 {
+                sleep(Duration::from_millis(idle)).await;
+                caller.say(REQUEST).await;
+                let mut answer = [0; 200];
+                let read = caller.stream.read(&mut answer).await.unwrap();
+                let answer = String::from_utf8_lossy(&answer[..read]).into_owned();
+                assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+                assert_eq!(body_of(&answer), "xx");
+            }
+            sleep(Duration::from_millis(idle)).await;
+            caller.say("POST / HT").await;
+            assert_eq!(caller.rest().await, words(Unreadable::SlowHead));
+        }
+        let caller = call(2, None);
+        sleep(Duration::from_secs(30)).await;
+        caller.stopper.advance(Phase::Closing);
+        assert_eq!(caller.end().await.as_secs(), 30);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_rests_a_second_after_its_last_answer() {
+    let (activity, began) = (Rc::new(Activity::new()), Instant::now());
+    let under_way = activity.begin();
+    let answering = async {
+        sleep(Duration::from_millis(4_300)).await;
+        drop(under_way);
+    };
+    tokio::join!(activity.rests(), answering);
+    assert_eq!(began.elapsed().as_millis() / 10, 530);
+    activity.bytes_came();
+    assert!(timeout(FOR_EVER, activity.rests()).await.is_err(), "a head has begun");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_head_that_stays_at_its_first_byte_is_too_slow() {
     on_worker(async {
         for words in ["P", "POST / HTTP/1.1\r\nhos"] {
