@@ -129,5 +129,5 @@ fn overlay(root: &mut Table, environment: &Environment, findings: &mut Findings)
     }
 }
 
-/// In bytes; a thousand apps need a fifth of it.
-const LONGEST_FILE: usize = 1024 * 1024;
+/// In bytes; ten thousand apps need half of it.
+const LONGEST_FILE: usize = 4 * 1024 * 1024;
