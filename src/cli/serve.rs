@@ -25,7 +25,7 @@ use crate::telemetry::logs;
 /// accepting, then gone when everything is finished or `drain.grace` is over. SIGINT skips the first part; a second
 /// signal ends it at once.
 ///
-/// A changed configuration is taken by itself, within a second or two after it or a file that it names was written; at
+/// A changed configuration is taken by itself, within three seconds after it or a file that it names was written; at
 /// once on SIGHUP. One that has problems changes nothing.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {

@@ -47,7 +47,7 @@ impl Files {
     pub async fn changed(&self) {
         let mut seen = None;
         loop {
-            sleep(LOOK_EVERY).await;
+            sleep(if seen.is_none() { LOOK_EVERY } else { LOOK_AGAIN_AFTER }).await;
             let now = self.look();
             if now == *self {
                 seen = None;
@@ -83,8 +83,10 @@ impl Print {
     }
 }
 
-/// A few metadata of a few files, which costs some microseconds.
-const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// A few metadata of a few files, which costs some microseconds, and waking up for it: twice, since timers are coarse.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+/// For how long a file that is another one must stay as it is.
+const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(500);
 
 #[cfg(test)]
 mod tests {
@@ -158,7 +160,7 @@ mod tests {
         let writing = async {
             for length in 1..20 {
                 fs::write(&path, "x".repeat(length)).unwrap();
-                sleep(LOOK_EVERY * 3 / 4).await;
+                sleep(LOOK_AGAIN_AFTER * 3 / 4).await;
             }
             began.elapsed()
         };

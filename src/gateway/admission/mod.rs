@@ -39,6 +39,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::runtime::Handle;
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 pub use permit::{Permit, Remaining};
@@ -57,6 +58,8 @@ use queue::{Line, Place};
 pub struct Admission {
     settings: ArcSwap<Settings>,
     books: RwLock<HashMap<SdkAppId, Arc<Book>>>,
+    /// A book was opened where there was none.
+    opened: Notify,
     arrivals: AtomicU64,
     /// Where turns are handed out: a runtime that outlives every call.
     runtime: Handle,
@@ -149,6 +152,7 @@ impl Admission {
         Self {
             settings: ArcSwap::from_pointee(settings),
             books: RwLock::default(),
+            opened: Notify::new(),
             arrivals: AtomicU64::new(0),
             runtime,
             started,
@@ -253,6 +257,10 @@ impl Admission {
         // Until when a ceiling's period is not warned of again.
         let mut warned: HashMap<(AppName, Arc<str>, usize), Instant> = HashMap::default();
         loop {
+            // A gateway with nothing to do sleeps.
+            while self.books.read().unwrap_or_else(PoisonError::into_inner).is_empty() {
+                self.opened.notified().await;
+            }
             tokio::time::sleep(LOOK_EVERY).await;
             let now = Instant::now();
             warned.retain(|_, until| now < *until);
@@ -290,6 +298,9 @@ impl Admission {
         let known = self.books.read().unwrap_or_else(PoisonError::into_inner).get(&app.sdkappid).cloned();
         known.unwrap_or_else(|| {
             let mut books = self.books.write().unwrap_or_else(PoisonError::into_inner);
+            if books.is_empty() {
+                self.opened.notify_one();
+            }
             let new = || Arc::new(Book::new(app.name.clone(), self.runtime.clone(), self.started));
             Arc::clone(books.entry(app.sdkappid).or_insert_with(new))
         })
