@@ -61,6 +61,7 @@ install_packages() {
     command -v java >/dev/null || missing+=(default-jdk-headless)
     # Kustomize's labels and patches need one of 1.27 or newer: on Debian 12, from elsewhere.
     command -v kubectl >/dev/null || missing+=(kubernetes-client)
+    command -v newuidmap >/dev/null || missing+=(uidmap)
     command -v node >/dev/null || missing+=(nodejs)
     command -v prometheus >/dev/null || missing+=(prometheus)
     command -v slowhttptest >/dev/null || missing+=(slowhttptest)
