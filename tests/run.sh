@@ -64,6 +64,7 @@ install_packages() {
     command -v newuidmap >/dev/null || missing+=(uidmap)
     command -v node >/dev/null || missing+=(nodejs)
     command -v prometheus >/dev/null || missing+=(prometheus)
+    command -v redis-server >/dev/null || missing+=(redis-server)
     command -v slowhttptest >/dev/null || missing+=(slowhttptest)
     command -v python3 >/dev/null || missing+=(python3)
     python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv)

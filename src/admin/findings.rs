@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{AppStatus, ReadinessState, Status};
+use super::{AppStatus, ReadinessState, Status, StoreMode, StoreStatus};
 
 /// How well it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -36,6 +36,7 @@ pub(super) fn level(findings: &[Finding]) -> Level {
 pub(super) fn findings(status: &Status) -> Vec<Finding> {
     let mut findings = Findings(Vec::new());
     findings.readiness(&status.readiness);
+    findings.store(&status.store);
     for app in &status.apps {
         findings.app(app, status.now);
     }
@@ -71,6 +72,23 @@ impl Findings {
                 format!("It is not ready: {}", some(reasons)),
                 "see the app's secret_key_file or secret_key_env, and run `usersig-gateway check`",
             ),
+        }
+    }
+
+    fn store(&mut self, store: &StoreStatus) {
+        let why = store.error.as_deref().unwrap_or("it was not heard yet");
+        let remedy = "see ceiling.redis and whether this machine reaches it";
+        match store.mode {
+            StoreMode::Local | StoreMode::Shared => {}
+            StoreMode::Degraded | StoreMode::Lost => {
+                let what = format!("Redis is lost, so only a part of each ceiling is used: {why}");
+                self.add(Level::Attention, what, remedy);
+            }
+            StoreMode::Joining if store.error.is_none() => {}
+            StoreMode::Joining | StoreMode::Stopped => {
+                let what = format!("Redis was not heard, so no call under a ceiling is sent: {why}");
+                self.add(Level::Trouble, what, remedy);
+            }
         }
     }
 

@@ -49,6 +49,12 @@ pub struct ConfigStatus {
 pub struct StoreStatus {
     /// How they are kept at present.
     pub mode: StoreMode,
+    /// For how long, in seconds, where several gateways share them.
+    pub for_seconds: Option<u64>,
+    /// How many gateways shared them when the store was last heard, this one too.
+    pub replicas: Option<usize>,
+    /// Why the store is lost, if it is.
+    pub error: Option<String>,
 }
 
 /// How ceilings are kept.
@@ -58,6 +64,16 @@ pub enum StoreMode {
     /// By this process alone.
     #[default]
     Local,
+    /// In a store that several gateways share.
+    Shared,
+    /// In a store that was not heard yet, or not for long enough.
+    Joining,
+    /// The store is lost, and nothing may be sent yet.
+    Lost,
+    /// The store is lost, and each gateway sends its part.
+    Degraded,
+    /// The store is lost, and this gateway has no part, or not any more.
+    Stopped,
 }
 
 /// How busy the process is.

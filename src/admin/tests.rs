@@ -38,7 +38,7 @@ pub(super) fn sample() -> Status {
         uptime_seconds: 61,
         readiness: ReadinessState::Ready,
         config: ConfigStatus { taken_at: 1_700_000_001, rejected: vec!["a problem".to_owned()] },
-        store: StoreStatus { mode: StoreMode::Local },
+        store: StoreStatus::default(),
         load: LoadStatus { in_flight: 2, max_in_flight: 10_000, connections: 3 },
         window_seconds: 60.0,
         apps: vec![AppStatus {
@@ -150,7 +150,7 @@ async fn status_json_tells_the_facts() {
         "version": "1.2.3",
         "readiness": {"state": "ready"},
         "config": {"taken_at": 1_700_000_001, "rejected": ["a problem"]},
-        "store": {"mode": "local"},
+        "store": {"mode": "local", "for_seconds": null, "replicas": null, "error": null},
         "load": {"in_flight": 2, "max_in_flight": 10_000, "connections": 3},
         "callers": [{
             "name": "gifts",

@@ -8,6 +8,7 @@
 mod control;
 mod credential_log;
 mod reload;
+mod replica;
 mod status;
 mod trace_export;
 mod worker;
@@ -27,6 +28,7 @@ use crate::admin::{self, Command, Readiness};
 use crate::clock::WallClock;
 use crate::config::settings::{Boot, DrainSettings, Settings};
 use crate::gateway::RecordSettings;
+use crate::gateway::admission::shared::Replica;
 use crate::gateway::admission::{Admission, Reading, Waiting};
 use crate::gateway::attempt::Budgets;
 use crate::gateway::credentials::{Credentials, KeySigner, LookoutKeeper, Parts};
@@ -116,7 +118,10 @@ impl App {
         let control = Control::start()?;
         let metrics = Metrics::new(env!("CARGO_PKG_VERSION"));
         let (traces, exporter) = traces(&boot, clock, &metrics)?;
-        let shared = share(live, &boot, own_listeners, control.handle(), &metrics, Arc::clone(clock), traces);
+        let replica =
+            boot.redis.as_ref().map(|redis| replica::new(redis, &live.ceiling, &gateway_address, &metrics));
+        let around = Around { control: control.handle(), metrics: &metrics, clock, replica, traces };
+        let shared = share(live, &boot, own_listeners, around);
         let readiness = Readiness::new();
         let stopper = Stopper::new();
 
@@ -142,6 +147,9 @@ impl App {
                 tokio::time::sleep(READ_EVERY).await;
             }
         });
+        if let Some(replica) = shared.admission.replica() {
+            control.handle().spawn(Arc::clone(replica).keep_in_touch());
+        }
         // Calls are taken from the first moment on, so readiness is known before the first probe asks.
         control.handle().spawn(status::watch(Arc::clone(&shared), readiness.clone()));
 
@@ -221,6 +229,10 @@ impl App {
         tokio::time::sleep(settings.accept_for).await;
         self.stopper.advance(Phase::Closing);
         let finished = tokio::time::timeout(settings.grace, self.finished()).await.is_ok();
+        if let (true, Some(replica)) = (finished, self.shared.admission.replica()) {
+            // Nothing is sent any more, so the others may have this one's part.
+            replica.leave().await;
+        }
         self.stopper.advance(Phase::Killed);
         finished
     }
@@ -241,8 +253,9 @@ pub fn without_listeners(settings: Settings, clock: &Arc<dyn WallClock>) -> Gate
     // They are for callers from outside.
     live.callers.rules.clear();
     let metrics = Metrics::new(env!("CARGO_PKG_VERSION"));
-    let none = OwnListeners::default();
-    Gateway::new(share(live, &boot, none, &Handle::current(), &metrics, Arc::clone(clock), None))
+    let around =
+        Around { control: &Handle::current(), metrics: &metrics, clock, replica: None, traces: None };
+    Gateway::new(share(live, &boot, OwnListeners::default(), around))
 }
 
 impl Drop for App {
@@ -285,18 +298,25 @@ fn traces(
     Ok((Some(Arc::new(traces)), Some(exporter)))
 }
 
+/// What surrounds that which is shared by all calls.
+struct Around<'a> {
+    control: &'a Handle,
+    metrics: &'a Arc<Metrics>,
+    clock: &'a Arc<dyn WallClock>,
+    replica: Option<Arc<Replica>>,
+    traces: Option<Arc<Traces>>,
+}
+
 fn share(
     live: crate::gateway::Settings,
     boot: &Boot,
     own_listeners: OwnListeners,
-    control: &Handle,
-    metrics: &Arc<Metrics>,
-    clock: Arc<dyn WallClock>,
-    traces: Option<Arc<Traces>>,
+    around: Around<'_>,
 ) -> Arc<Shared> {
+    let Around { control, metrics, clock, replica, traces } = around;
     let parts = Parts {
         signer: Arc::new(KeySigner),
-        clock: Arc::clone(&clock),
+        clock: Arc::clone(clock),
         events: Arc::new(CredentialLog(Arc::clone(metrics))),
         jitter: Arc::new(fastrand::f64),
     };
@@ -305,9 +325,9 @@ fn share(
     let shared = Arc::new(Shared {
         credentials: Arc::new(Credentials::new(live.usersig, &live.apps, parts)),
         trips: Trips::new(&live.apps, Arc::clone(metrics)),
-        health: Health::new(&live.apps, clock, Arc::clone(metrics)),
+        health: Health::new(&live.apps, Arc::clone(clock), Arc::clone(metrics)),
         budgets: Budgets::default(),
-        admission: Admission::new(live.ceiling.clone(), control.clone(), Instant::now()),
+        admission: Admission::new(live.ceiling.clone(), control.clone(), Instant::now()).sharing(replica),
         live: ArcSwap::from_pointee(live),
         apis,
         metrics: Arc::clone(metrics),
@@ -349,6 +369,7 @@ fn ceiling_reading(reading: &Reading) -> CeilingReading {
         limit: reading.per_second,
         used: reading.used.into(),
         waiting: reading.waiting as u64,
+        leased: reading.leased.into(),
         unproven: reading.unproven,
         shadowed: reading.shadowed,
     }

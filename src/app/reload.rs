@@ -81,6 +81,7 @@ fn changes(before: &Boot, after: &Boot) -> Vec<&'static str> {
         log,
         tracing,
         drain,
+        redis,
     } = before;
     let differs = [
         ("listen.gateway", *gateway != after.gateway),
@@ -98,6 +99,7 @@ fn changes(before: &Boot, after: &Boot) -> Vec<&'static str> {
         ("log", *log != after.log),
         ("tracing", *tracing != after.tracing),
         ("drain", *drain != after.drain),
+        ("ceiling.redis", *redis != after.redis),
     ];
     differs.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key).collect()
 }

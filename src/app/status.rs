@@ -8,9 +8,10 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::reload::ConfigLog;
+use super::replica;
 use crate::admin::{
     ApiStatus, AppStatus, CallerStatus, CeilingStatus, CodeStatus, EndpointStatus, ErrorStatus, LoadStatus,
-    Readiness, Status, StoreMode, StoreStatus, TrippedApp,
+    Readiness, Status, StoreStatus, TrippedApp,
 };
 use crate::clock::WallClock;
 use crate::gateway::admission::{Reading, Waiting};
@@ -42,7 +43,7 @@ pub(super) fn teller(
             uptime_seconds: (now - began).as_secs(),
             readiness: readiness.state(),
             config: config.status(),
-            store: StoreStatus { mode: StoreMode::Local },
+            store: store(&shared),
             load: LoadStatus {
                 in_flight: shared.in_flight.now() as u64,
                 max_in_flight: shared.in_flight.most() as u64,
@@ -55,6 +56,10 @@ pub(super) fn teller(
             errors: errors.into_iter().map(|error| error_status(error, now, wall)).collect(),
         }
     })
+}
+
+fn store(shared: &Shared) -> StoreStatus {
+    shared.admission.replica().map_or_else(StoreStatus::default, |replica| replica::status(replica))
 }
 
 fn app_status(app: &App, shared: &Shared) -> AppStatus {

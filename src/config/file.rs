@@ -1,7 +1,6 @@
 //! The file as it is written: every key of the contract, each with the type of its value.
 //!
-//! Nothing is decided here. A key that this version does not act on yet stands here like any other, and
-//! `resolve::unsupported` says which of its values are refused.
+//! Nothing is decided here.
 
 use std::num::NonZeroU32;
 use std::path::PathBuf;
@@ -11,8 +10,8 @@ use http::HeaderName;
 
 use super::reader::{At, Field, Keys, List, Named, TableReader, Tables};
 use super::words::{
-    AccessShare, BodyBytes, BufferBytes, CeilingText, Count, CountOrNone, HeadBytes, Headroom, Repeat, Share,
-    Timeout, Workers,
+    AccessShare, BodyBytes, BufferBytes, CeilingText, Count, CountOrNone, HeadBytes, Headroom, RedisUrl,
+    Repeat, Share, Timeout, Workers,
 };
 use crate::gateway::HttpStatus;
 use crate::gateway::admission::{ColdStart, Guarantee, Mode};
@@ -136,11 +135,11 @@ keys! {
     }
 
     /// `[ceiling.redis]`
-    #[expect(dead_code, reason = "its types are checked; the table as a whole is not supported yet")]
     Redis {
-        url: Field<String>,
+        url: Field<RedisUrl>,
         username_env: Field<String>,
         password_file: Field<PathBuf>,
+        password_env: Field<String>,
         timeout: Field<Timeout>,
         max_replicas: Field<NonZeroU32>,
         absent_for: Field<Duration>,

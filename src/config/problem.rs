@@ -60,14 +60,6 @@ pub enum Fault {
         /// What should be there.
         wanted: String,
     },
-    /// The value asks for something that the contract names and this version does not do yet.
-    #[error("this version does not support {feature} yet; {instead}")]
-    Unsupported {
-        /// What it asks for.
-        feature: &'static str,
-        /// What to write until then.
-        instead: &'static str,
-    },
     /// Anything else, as a sentence without its full stop.
     #[error("{0}")]
     Remark(String),

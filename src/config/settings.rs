@@ -1,10 +1,11 @@
 //! Settings that are ready to use: what needs a restart to change ([`Boot`]) and what a reload changes (`live`).
 
 use std::net::SocketAddr;
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::time::Duration;
 
 use crate::gateway;
+use crate::gateway::admission::shared::RedisAddress;
 use crate::model::secret::AdminToken;
 use crate::net::listener::ListenAddress;
 use crate::net::tls::ServerTls;
@@ -46,6 +47,8 @@ pub struct Boot {
     pub tracing: traces::Settings,
     /// How the process ends.
     pub drain: DrainSettings,
+    /// The store of ceilings that several gateways share; `None`: each has its own.
+    pub redis: Option<RedisSettings>,
 }
 
 impl Default for Boot {
@@ -63,8 +66,22 @@ impl Default for Boot {
             log: logs::Settings::default(),
             tracing: traces::Settings::default(),
             drain: DrainSettings::default(),
+            redis: None,
         }
     }
+}
+
+/// The store of ceilings that several gateways share.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RedisSettings {
+    /// Where it is, and who we are there.
+    pub address: RedisAddress,
+    /// Until when a command must be answered.
+    pub timeout: Duration,
+    /// The most gateways that share the ceilings.
+    pub max_replicas: NonZeroU32,
+    /// For how long the part of a gateway is kept that went missing.
+    pub absent_for: Duration,
 }
 
 /// How the process ends.

@@ -65,6 +65,31 @@ impl AdminToken {
     }
 }
 
+/// A password to another service, as text.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Password(Zeroizing<Box<str>>);
+
+impl Password {
+    /// Takes a password as its text, without the line's end. `None` when nothing is left.
+    #[must_use]
+    pub fn new(text: &str) -> Option<Self> {
+        let password = text.trim_end_matches(['\r', '\n']);
+        (!password.is_empty()).then(|| Self(Zeroizing::new(password.into())))
+    }
+
+    /// The password, for whoever logs in. Never log it.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Password {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Password(redacted)")
+    }
+}
+
 impl fmt::Debug for AdminToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("AdminToken(redacted)")
@@ -87,6 +112,14 @@ mod tests {
         assert!(token.is(b"word") && !token.is(b"Word") && !token.is(b""));
         assert_eq!(format!("{token:?}"), "AdminToken(redacted)");
         assert_eq!((AdminToken::new(" \n"), AdminToken::new("two words")), (None, None));
+    }
+
+    #[test]
+    fn a_password_keeps_its_spaces_and_is_not_shown() {
+        let password = Password::new("FAKE word \r\n").unwrap();
+        assert_eq!(password.expose(), "FAKE word ");
+        assert_eq!(format!("{password:?}"), "Password(redacted)");
+        assert_eq!(Password::new("\n"), None);
     }
 
     #[test]

@@ -94,6 +94,48 @@ impl CeilingNearlyUsed<'_> {
     }
 }
 
+/// A command went to the store of shared ceilings.
+#[derive(Debug)]
+pub struct StoreCommand {
+    /// What came of it: `ok`, `timeout`, `unreachable`, `refused` or `late`.
+    pub result: &'static str,
+}
+
+impl StoreCommand {
+    /// Counts it.
+    pub fn emit(&self, metrics: &Metrics) {
+        metrics.store_command(self.result);
+    }
+}
+
+/// This process stands otherwise with the store of shared ceilings than before.
+#[derive(Debug)]
+pub struct StoreModeChanged<'a, E> {
+    /// How, in a word.
+    pub mode: &'static str,
+    /// Where ceilings are kept by that: `shared` or `degraded`.
+    pub place: &'static str,
+    /// What that means.
+    pub what: &'static str,
+    /// Why the store was lost, if it was.
+    pub error: Option<&'a E>,
+    /// Whether somebody should look.
+    pub troubles: bool,
+}
+
+impl<E: Display> StoreModeChanged<'_, E> {
+    /// Logs it and sets the gauge.
+    pub fn emit(&self, metrics: &Metrics) {
+        metrics.store_mode(self.place);
+        let Self { mode, what, .. } = self;
+        match (self.troubles, self.error) {
+            (true, Some(error)) => tracing::warn!(mode, %error, "{what}"),
+            (true, None) => tracing::warn!(mode, "{what}"),
+            (false, _) => tracing::info!(mode, "{what}"),
+        }
+    }
+}
+
 /// Tencent refuses every call of an app, so that further ones are refused at once from now on.
 #[derive(Debug)]
 pub struct AppTripped<'a, D> {

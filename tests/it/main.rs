@@ -37,6 +37,7 @@ mod rolling;
 mod rotation;
 mod routing;
 mod rules;
+mod shared_ceiling;
 mod signing;
 mod slow_connections;
 mod spoilt;
@@ -59,6 +60,7 @@ mod client;
 mod load;
 mod process;
 mod python;
+mod redis_server;
 #[allow(dead_code, reason = "not every test needs all of it")]
 mod samples;
 #[allow(dead_code, reason = "not every test needs all of it")]

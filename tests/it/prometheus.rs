@@ -196,6 +196,7 @@ fn record_calls(metrics: &Metrics) {
             limit: 200.0,
             used: 7,
             waiting: 1,
+            leased: 0,
             unproven: 2,
             shadowed: 3,
         }]

@@ -162,6 +162,11 @@ fn tiles(f: &mut fmt::Formatter<'_>, status: &Status) -> fmt::Result {
     let refused: u64 = status.callers.iter().map(|caller| caller.refused).sum();
     let store = match status.store.mode {
         StoreMode::Local => "local <small>this process</small>",
+        StoreMode::Shared => "shared <small>with other gateways</small>",
+        StoreMode::Joining => "joining <small>other gateways</small>",
+        StoreMode::Lost => "lost <small>for a moment</small>",
+        StoreMode::Degraded => "in part <small>without Redis</small>",
+        StoreMode::Stopped => "not at all <small>without Redis</small>",
     };
     let percent = if all == 0 { "–".to_owned() } else { Percent(ok, all).to_string() };
     f.write_str("<section aria-label=\"In short\"><dl class=\"tiles\">")?;

@@ -9,8 +9,8 @@ mod apps;
 mod callers;
 mod ceiling;
 mod listen;
+mod redis;
 mod retry;
-mod unsupported;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -42,7 +42,6 @@ pub(super) fn resolve(
     environment: &Environment,
     findings: &mut Findings,
 ) -> Settings {
-    unsupported::report(file, findings);
     let mut context = Context { folder, environment, findings };
     let boot = boot(file, &mut context);
     let (callers, rules) = callers::resolve(file, &boot, context.findings);
@@ -75,6 +74,7 @@ fn boot(file: &File, context: &mut Context<'_>) -> Boot {
             accept_for: file.drain.accept_for.or(default.accept_for),
             grace: file.drain.grace.or(default.grace),
         },
+        redis: redis::resolve(&file.ceiling, context),
         ..listen::resolve(&file.listen, callers::has_rules(&file.callers), context)
     }
 }

@@ -6,6 +6,7 @@ use tokio::time::Instant;
 
 use super::adapt::{Budget, Cut};
 use super::pace::Pace;
+use super::shared::Leases;
 use super::tokens::{InTransit, Release, Tokens};
 use super::{ColdStart, Guarantee};
 use crate::model::ceiling::Ceiling;
@@ -31,6 +32,8 @@ pub(super) struct Bucket {
     budget: Budget,
     used_at: Instant,
     number: u64,
+    /// What of it is on loan, where other replicas share it.
+    leases: Option<Leases>,
 }
 
 impl Bucket {
@@ -44,7 +47,24 @@ impl Bucket {
             pace.close(started + CALM + rules.transit_max);
         }
         let budget = Budget::new(tokens.first().0, now);
-        Self { rules, tokens, pace, budget, used_at: now, number }
+        Self { rules, tokens, pace, budget, used_at: now, number, leases: None }
+    }
+
+    /// From now on a call also needs a token on loan.
+    pub(super) fn share(&mut self, leases: impl FnOnce(&[Ceiling], Release) -> Leases) {
+        self.leases = Some(leases(&self.rules.ceilings, self.rules.release()));
+    }
+
+    /// What is on loan, where other replicas share it.
+    pub(super) fn leases(&mut self) -> Option<&mut Leases> {
+        self.leases.as_mut()
+    }
+
+    /// The store has forgotten what it knew of it.
+    pub(super) fn remind(&mut self, now: Instant) {
+        if let Some(leases) = self.leases.as_mut().filter(|leases| leases.longest_period() > KNOWN_AGAIN) {
+            leases.remember(self.tokens.longest_released(), now);
+        }
     }
 
     /// Tells it from all that are or were in its place.
@@ -62,39 +82,65 @@ impl Bucket {
         self.budget.set_ceiling(self.tokens.first().0);
         self.pace.set_burst(rules.burst());
         self.rules = rules.clone();
+        if let Some(leases) = &mut self.leases {
+            leases.set(&rules.ceilings, rules.release());
+        }
     }
 
     /// Brings everything up to `now`. `waiting`: whether calls wait for it.
     pub(super) fn settle(&mut self, waiting: bool, now: Instant) {
         // The pace looks at the stretch that is past, so at the tokens as they were in it.
-        self.pace.advance(&self.tokens, waiting, now);
+        let Self { pace, tokens, leases, .. } = &mut *self;
+        pace.advance(paced_by(tokens, leases.as_ref()), waiting, now);
         self.settle_tokens(now);
+        if let Some(leases) = &mut self.leases {
+            leases.settle(now);
+        }
     }
 
     /// Whether a call that ignores the pace may leave now: a token is at home, and nothing forbids every turn. Settled by
     /// whoever asks.
     pub(super) fn is_home(&self, now: Instant) -> bool {
-        self.tokens.is_home() && self.pace.closed_until() <= now
+        self.tokens.is_home() && self.pace.closed_until() <= now && self.is_lent(now)
     }
 
     /// Whether a call may leave now: a token is at home, and it is time for a turn. Settled by whoever asks.
     pub(super) fn is_ready(&self, now: Instant) -> bool {
-        self.tokens.is_home() && self.pace.is_open(now)
+        self.tokens.is_home() && self.pace.is_open(now) && self.is_lent(now)
+    }
+
+    fn is_lent(&self, now: Instant) -> bool {
+        self.leases.as_ref().is_none_or(|leases| leases.is_open(now))
     }
 
     /// When to look again, if it is not ready: it cannot be ready earlier unless a call gives its token back.
     pub(super) fn ready_at(&self, now: Instant) -> Instant {
-        self.tokens.turn(0, now).max(self.pace.opens_at(&self.tokens, now))
+        let own = self.tokens.turn(0, now).max(self.pace.opens_at(self.paced_by(), now));
+        match &self.leases {
+            Some(leases) if !leases.is_open(now) => own.max(leases.opens_at(now)),
+            _ => own,
+        }
     }
 
     /// The earliest moment at which a call that waits behind `ahead` others may leave, if all goes as well as it can.
     pub(super) fn turn(&self, ahead: usize, now: Instant) -> Instant {
-        self.tokens.turn(ahead, now).max(self.pace.turn(&self.tokens, ahead, now))
+        self.tokens
+            .turn(ahead, now)
+            .max(self.pace.turn(self.paced_by(), ahead, now))
+            .max(self.earliest_lent(now))
+    }
+
+    fn paced_by(&self) -> &Tokens {
+        paced_by(&self.tokens, self.leases.as_ref())
+    }
+
+    fn earliest_lent(&self, now: Instant) -> Instant {
+        self.leases.as_ref().map_or(now, |leases| leases.earliest(now))
     }
 
     /// The earliest moment at which a call that waits for no pace may have a token, with nobody before it.
     pub(super) fn next_home(&self, now: Instant) -> Instant {
-        self.tokens.turn(0, now).max(self.pace.closed_until())
+        self.tokens.turn(0, now).max(self.pace.closed_until()).max(self.earliest_lent(now))
     }
 
     /// A call takes a token, which is at home.
@@ -156,7 +202,8 @@ impl Bucket {
         self.settle(false, now);
         let longest = self.rules.ceilings.iter().map(|ceiling| ceiling.period).max().unwrap_or_default();
         let idle_since = self.used_at + longest + self.rules.transit_max + KEPT_IDLE;
-        self.tokens.is_idle() && self.budget.is_whole() && idle_since <= now
+        let is_settled = self.leases.as_ref().is_none_or(Leases::is_idle);
+        self.tokens.is_idle() && self.budget.is_whole() && is_settled && idle_since <= now
     }
 
     /// Every period's ceiling, with how many of its tokens are not at home.
@@ -197,7 +244,14 @@ impl Rules {
     }
 }
 
+/// The tokens that set the pace: those of a part, while it is all that may be spent.
+fn paced_by<'a>(tokens: &'a Tokens, leases: Option<&'a Leases>) -> &'a Tokens {
+    leases.and_then(Leases::part).unwrap_or(tokens)
+}
+
 /// No burst, or nothing, for so long after the process began: an earlier one may have used the ceiling up.
 const CALM: Duration = Duration::from_secs(1);
+/// Of shorter periods the store knows everything again by the time that it lends.
+const KNOWN_AGAIN: Duration = Duration::from_secs(1);
 /// How long an idle ceiling is remembered beyond what its proof needs.
 const KEPT_IDLE: Duration = Duration::from_secs(60);

@@ -14,6 +14,7 @@
 //! - [`adapt`]: how much of the ceiling does Tencent really leave?
 //! - [`bucket`]: the three together, for one ceiling.
 //! - [`fair`] and [`queue`]: who of those that wait is next?
+//! - [`shared`]: may a token be used that other gateways need too?
 //! - [`book`]: all ceilings of one app under one lock, and the task that hands turns out.
 //!
 //! A caller who hangs up while waiting leaves the queue; one who hangs up with a permit gives its tokens back, if
@@ -24,10 +25,12 @@ mod adapt;
 mod book;
 mod bucket;
 mod fair;
+mod hold;
 mod pace;
 mod permit;
 mod queue;
 mod settings;
+pub mod shared;
 mod tokens;
 
 #[cfg(test)]
@@ -52,6 +55,7 @@ use crate::model::hash_map::HashMap;
 use crate::telemetry::events::{CeilingCut, CeilingNearlyUsed};
 use book::{Ask, Asked, Book, NearlyUsed};
 use queue::{Line, Place};
+use shared::Replica;
 
 /// Every ceiling in use, shared by all workers.
 #[derive(Debug)]
@@ -64,6 +68,8 @@ pub struct Admission {
     /// Where turns are handed out: a runtime that outlives every call.
     runtime: Handle,
     started: Instant,
+    /// This process as one of several that share the ceilings; `None`: it is alone.
+    replica: Option<Arc<Replica>>,
 }
 
 /// A call's place in the order of arrival. It keeps it when it has to wait again.
@@ -128,6 +134,8 @@ pub struct Reading {
     pub used: u32,
     /// How many calls wait.
     pub waiting: usize,
+    /// How many tokens that are shared with other replicas are at hand.
+    pub leased: u32,
     /// How many calls since the start were not answered within `transit_max`, so that their arrival is not proven.
     pub unproven: u64,
     /// How many calls since the start shadow mode let pass that would have waited or been refused.
@@ -156,7 +164,20 @@ impl Admission {
             arrivals: AtomicU64::new(0),
             runtime,
             started,
+            replica: None,
         }
+    }
+
+    /// The same as one of several replicas that share the ceilings.
+    #[must_use]
+    pub fn sharing(self, replica: Option<Arc<Replica>>) -> Self {
+        Self { replica, ..self }
+    }
+
+    /// This process as one of several that share the ceilings; `None`: it is alone.
+    #[must_use]
+    pub fn replica(&self) -> Option<&Arc<Replica>> {
+        self.replica.as_ref()
     }
 
     /// A call comes in.
@@ -235,6 +256,9 @@ impl Admission {
         let settings = Arc::new(settings);
         // First for those who look from now on, then for what is in use: whoever looked before held a book's lock.
         self.settings.store(Arc::clone(&settings));
+        if let Some(replica) = &self.replica {
+            replica.set_transit_max(settings.transit_max);
+        }
         for book in self.books() {
             book.apply(&settings);
         }
@@ -301,7 +325,9 @@ impl Admission {
             if books.is_empty() {
                 self.opened.notify_one();
             }
-            let new = || Arc::new(Book::new(app.name.clone(), self.runtime.clone(), self.started));
+            let named = (app.sdkappid, app.name.clone());
+            let replica = self.replica.clone();
+            let new = || Arc::new(Book::new(named, self.runtime.clone(), self.started, replica));
             Arc::clone(books.entry(app.sdkappid).or_insert_with(new))
         })
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use super::book::Book;
+use super::hold::Hold;
 use super::tokens::InTransit;
 use crate::gateway::caller::Source;
 use crate::gateway::target::ApiKey;
@@ -31,10 +32,10 @@ pub(super) struct Taken {
     /// Which API's call it is, and of which source.
     pub(super) api: ApiKey,
     pub(super) source: Source,
-    /// The numbers of the buckets: of the API's ceiling, the app's and the source's own, as far as there are any.
-    pub(super) of_api: Option<u64>,
-    pub(super) of_app: Option<u64>,
-    pub(super) of_source: Option<u64>,
+    /// What it has of each bucket: of the API's ceiling, the app's and the source's own, as far as there are any.
+    pub(super) of_api: Option<Hold>,
+    pub(super) of_app: Option<Hold>,
+    pub(super) of_source: Option<Hold>,
 }
 
 /// The same tokens once they are in transit.
@@ -82,11 +83,18 @@ impl Permit {
     /// then its tokens are given back, and the call needs another turn.
     #[must_use]
     pub fn confirm(&mut self) -> bool {
-        let stands = self.taken.as_ref().is_none_or(|(book, taken)| book.confirm(taken));
+        let stands = self.taken.as_mut().is_none_or(|(book, taken)| book.confirm(taken));
         if !stands {
             self.taken = None;
         }
         stands
+    }
+
+    /// Whether the call may leave now that was confirmed a moment ago: a token that is on loan must be used in time,
+    /// wherever the process was stopped meanwhile. To be asked with nothing between the answer and the write.
+    #[must_use]
+    pub fn may_leave(&self) -> bool {
+        self.taken.as_ref().is_none_or(|(book, taken)| book.still_stands(taken))
     }
 
     /// The first byte is about to be written: from here on the call may arrive.
@@ -99,7 +107,7 @@ impl Permit {
     /// The last byte was handed to the kernel.
     pub fn sent(&mut self) {
         if let Stage::Held | Stage::Writing = self.stage {
-            let in_transit = self.taken.as_ref().map(|(book, taken)| book.sent(taken));
+            let in_transit = self.taken.as_mut().map(|(book, taken)| book.sent(taken));
             self.stage = Stage::Sent(in_transit.unwrap_or_default());
         }
     }
@@ -108,7 +116,7 @@ impl Permit {
     pub fn answered(&mut self) {
         // An answer to a request that was not read to its end counts as sent now.
         self.sent();
-        if let (Stage::Sent(in_transit), Some((book, taken))) = (self.stage, &self.taken) {
+        if let (Stage::Sent(in_transit), Some((book, taken))) = (self.stage, &mut self.taken) {
             book.answered(taken, in_transit);
             self.stage = Stage::Answered;
         }
@@ -127,11 +135,21 @@ impl Permit {
     }
 }
 
+// === impl Taken ===
+
+impl Taken {
+    /// Until when what is on loan may be used; `None`: nothing is.
+    pub(super) fn until(&self) -> Option<Instant> {
+        let holds = [&self.of_api, &self.of_app, &self.of_source].into_iter().flatten();
+        holds.filter_map(Hold::until).min()
+    }
+}
+
 impl Drop for Permit {
     fn drop(&mut self) {
         match self.stage {
             Stage::Held => {
-                if let Some((book, taken)) = &self.taken {
+                if let Some((book, taken)) = &mut self.taken {
                     book.give_back(taken);
                 }
             }

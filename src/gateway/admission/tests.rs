@@ -48,7 +48,7 @@ fn rules(ceilings: &[Ceiling], guarantee: Guarantee) -> Rules {
 }
 
 /// How a property is tried: with this share of 2,000 schedules, or of as many as `benches/exactness.sh` asks for.
-fn schedules(share: f64) -> ProptestConfig {
+pub(super) fn schedules(share: f64) -> ProptestConfig {
     let asked = std::env::var("USERSIG_GATEWAY_SCHEDULES").ok();
     let all = asked.map_or(2_000, |asked| asked.parse().expect("USERSIG_GATEWAY_SCHEDULES is a number"));
     ProptestConfig {

@@ -228,6 +228,17 @@ impl Tokens {
         self.standing().next().unwrap_or((Ceiling::per_second(NonZeroU32::MIN), 0))
     }
 
+    /// When each token was released that is on its way home under the longest period.
+    pub(super) fn longest_released(&self) -> impl Iterator<Item = Instant> {
+        let longest = self.windows.iter().max_by_key(|window| window.ceiling.period);
+        longest.into_iter().flat_map(|window| window.released.iter().copied())
+    }
+
+    /// How many calls are under way that have a token: it is out or in transit.
+    pub(super) fn under_way(&self) -> u32 {
+        self.away()
+    }
+
     /// Whether every token of every period is at home.
     pub(super) fn is_idle(&self) -> bool {
         self.away() == 0 && self.windows.iter().all(|window| window.released.is_empty())

@@ -349,6 +349,10 @@ struct Leaving {
 }
 
 impl Departure for Leaving {
+    fn may_leave(&self) -> bool {
+        self.permit.borrow().may_leave()
+    }
+
     fn writing(&self) {
         self.begun.set(self.begun.get() + 1);
         self.permit.borrow_mut().writing();

@@ -47,8 +47,13 @@ pub use proxy::{BadEgressProxy, EgressProxy};
 
 /// Learns how far a request came on its way out.
 ///
-/// Each method is called at most once, in the order in which they stand here.
+/// Each method but the first is called at most once, in the order in which they stand here.
 pub trait Departure {
+    /// Asked right before the kernel is given bytes that may begin the request: whether it may still leave. If not,
+    /// the connection fails, and nothing of the request was sent.
+    fn may_leave(&self) -> bool {
+        true
+    }
     /// The kernel took the first bytes, or will: from here on the request may arrive.
     fn writing(&self);
     /// The last byte was handed to the kernel.

@@ -57,6 +57,12 @@ impl Socket {
     }
 }
 
+/// Nothing stands between the question whether a request may leave and the kernel: a process that was stopped before
+/// must not go on with what it was about to send.
+fn too_late() -> io::Error {
+    io::Error::other("the request's turn was over before it could leave")
+}
+
 impl Window {
     /// What lies unread at this moment.
     pub(super) fn look(&self) -> Unread {
@@ -90,6 +96,9 @@ impl AsyncRead for Socket {
 
 impl AsyncWrite for Socket {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        if !self.wire.may_write() {
+            return Poll::Ready(Err(too_late()));
+        }
         let taken = Pin::new(&mut *self.tcp.borrow_mut()).poll_write(cx, buf);
         self.written(taken)
     }
@@ -99,6 +108,9 @@ impl AsyncWrite for Socket {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        if !self.wire.may_write() {
+            return Poll::Ready(Err(too_late()));
+        }
         let taken = Pin::new(&mut *self.tcp.borrow_mut()).poll_write_vectored(cx, bufs);
         self.written(taken)
     }

@@ -126,6 +126,13 @@ impl Wire {
         self.forget(departure);
     }
 
+    /// Whether every request of which the next bytes may be the first may still leave.
+    pub(super) fn may_write(&self) -> bool {
+        self.leaving.borrow().iter().all(|leaving| {
+            leaving.written || !leaving.progress.has_reached(TAKEN_UP) || leaving.departure.may_leave()
+        })
+    }
+
     /// The kernel took some bytes.
     pub(super) fn written(&self) {
         for leaving in &mut *self.leaving.borrow_mut() {

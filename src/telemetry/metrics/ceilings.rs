@@ -24,6 +24,8 @@ pub struct CeilingReading {
     pub used: u64,
     /// Calls that wait for their turn.
     pub waiting: u64,
+    /// Calls that may leave now without asking the store, where the ceiling is shared through one.
+    pub leased: u64,
     /// Answers since the start that took longer than `transit_max`.
     pub unproven: u64,
     /// Calls since the start that shadow mode let pass and that would have waited or been refused.
@@ -61,6 +63,7 @@ impl Ceilings {
             families::ceiling_limit(),
             families::ceiling_used(),
             families::ceiling_waiting(),
+            families::ceiling_leased(),
             families::ceiling_unproven(),
             families::ceiling_shadow(),
         ];
@@ -96,6 +99,7 @@ impl Collector for Ceilings {
         let limit = GaugeVec::new(families::ceiling_limit(), labels).expect(proof);
         let used = IntGaugeVec::new(families::ceiling_used(), labels).expect(proof);
         let waiting = IntGaugeVec::new(families::ceiling_waiting(), labels).expect(proof);
+        let leased = IntGaugeVec::new(families::ceiling_leased(), labels).expect(proof);
         let unproven = IntCounterVec::new(families::ceiling_unproven(), labels).expect(proof);
         let shadow = IntCounterVec::new(families::ceiling_shadow(), labels).expect(proof);
         let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
@@ -104,6 +108,7 @@ impl Collector for Ceilings {
             limit.with_label_values(&values).set(reading.limit);
             used.with_label_values(&values).set(gauge(reading.used));
             waiting.with_label_values(&values).set(gauge(reading.waiting));
+            leased.with_label_values(&values).set(gauge(reading.leased));
             unproven.with_label_values(&values).inc_by(reading.unproven);
             shadow.with_label_values(&values).inc_by(reading.shadowed);
             counted.read(&reading);
@@ -113,7 +118,8 @@ impl Collector for Ceilings {
             raise(&unproven.with_label_values(&values), counts.unproven);
             raise(&shadow.with_label_values(&values), counts.shadowed);
         }
-        [limit.collect(), used.collect(), waiting.collect(), unproven.collect(), shadow.collect()].concat()
+        let gauges = [limit.collect(), used.collect(), waiting.collect(), leased.collect()];
+        [gauges.concat(), unproven.collect(), shadow.collect()].concat()
     }
 }
 

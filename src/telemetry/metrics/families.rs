@@ -31,6 +31,7 @@ pub(super) struct Families {
     pub(super) upstream_duration: HistogramVec,
     pub(super) admission_wait: HistogramVec,
     pub(super) ceiling_store: IntGaugeVec,
+    pub(super) ceiling_store_commands: IntCounterVec,
     pub(super) attempts: IntCounterVec,
     pub(super) retries: IntCounterVec,
     pub(super) endpoint_healthy: IntGaugeVec,
@@ -81,6 +82,11 @@ impl Families {
                 "ceiling_store",
                 "Where ceilings are kept: 1 for the mode in force, 0 for the others.",
                 &["mode"],
+            ),
+            ceiling_store_commands: add.counter(
+                "ceiling_store_commands_total",
+                "Commands to the store that keeps shared ceilings, by what came of them.",
+                &["result"],
             ),
             attempts: add.counter(
                 "attempts_total",
@@ -189,6 +195,10 @@ pub(super) fn ceiling_used() -> Opts {
 
 pub(super) fn ceiling_waiting() -> Opts {
     opts("ceiling_waiting", "Calls that wait for their turn now.")
+}
+
+pub(super) fn ceiling_leased() -> Opts {
+    opts("ceiling_leased", "Calls that may leave now without asking the store that keeps the shared ceiling.")
 }
 
 pub(super) fn ceiling_unproven() -> Opts {

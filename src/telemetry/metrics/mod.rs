@@ -46,6 +46,9 @@ const OWN_CODES: [&str; 14] = [
     "9900500", "9900502", "9900503", "9900504",
 ];
 
+/// Where ceilings are kept.
+const STORE_MODES: [&str; 3] = ["local", "shared", "degraded"];
+
 /// All metrics of the process.
 ///
 /// ```
@@ -118,8 +121,11 @@ impl Metrics {
         let registry = Registry::new();
         let families = Families::register(&registry);
         families.build_info.with_label_values(&[version]).set(1);
-        for (mode, in_force) in [("local", 1), ("shared", 0), ("degraded", 0)] {
-            families.ceiling_store.with_label_values(&[mode]).set(in_force);
+        for mode in STORE_MODES {
+            families.ceiling_store.with_label_values(&[mode]).set(i64::from(mode == "local"));
+        }
+        for result in ["ok", "timeout", "unreachable", "refused", "late"] {
+            families.ceiling_store_commands.with_label_values(&[result]).inc_by(0);
         }
         for result in ["ok", "failed"] {
             families.config_reloads.with_label_values(&[result]).inc_by(0);
@@ -256,6 +262,18 @@ impl Metrics {
     pub(super) fn app_tripped(&self, app: &str, reason: &'static str, is_so: bool) {
         let app = self.app_labels.text(self.app_labels.label(app));
         self.shared.families.app_tripped.with_label_values(&[&*app, reason]).set(i64::from(is_so));
+    }
+
+    /// Where ceilings are kept from now on: one of `local`, `shared` and `degraded`.
+    pub fn store_mode(&self, in_force: &'static str) {
+        for mode in STORE_MODES {
+            self.shared.families.ceiling_store.with_label_values(&[mode]).set(i64::from(mode == in_force));
+        }
+    }
+
+    /// Counts a command to the store of shared ceilings.
+    pub(super) fn store_command(&self, result: &'static str) {
+        self.shared.families.ceiling_store_commands.with_label_values(&[result]).inc();
     }
 
     /// Counts a configuration that was read anew.

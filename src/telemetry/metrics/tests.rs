@@ -47,6 +47,7 @@ fn full() -> Arc<Metrics> {
             limit: 190.5,
             used: 12,
             waiting: 3,
+            leased: 0,
             unproven: 4,
             shadowed: 5,
         }]
@@ -71,7 +72,13 @@ fn every_family_has_its_contracted_name_and_labels() {
         r#"usersig_gateway_call_duration_seconds_count{api="live_config/get_callback",app="live"}"#,
         r#"usersig_gateway_call_duration_seconds_sum{api="live_config/get_callback",app="live"}"#,
         r#"usersig_gateway_calls_total{api="live_config/get_callback",app="live",caller="gifts",error_code="60007",outcome="throttled"}"#,
+        r#"usersig_gateway_ceiling_leased{api="live_config/get_callback",app="live"}"#,
         r#"usersig_gateway_ceiling_limit{api="live_config/get_callback",app="live"}"#,
+        r#"usersig_gateway_ceiling_store_commands_total{result="late"}"#,
+        r#"usersig_gateway_ceiling_store_commands_total{result="ok"}"#,
+        r#"usersig_gateway_ceiling_store_commands_total{result="refused"}"#,
+        r#"usersig_gateway_ceiling_store_commands_total{result="timeout"}"#,
+        r#"usersig_gateway_ceiling_store_commands_total{result="unreachable"}"#,
         r#"usersig_gateway_ceiling_store{mode="degraded"}"#,
         r#"usersig_gateway_ceiling_store{mode="local"}"#,
         r#"usersig_gateway_ceiling_store{mode="shared"}"#,
@@ -111,7 +118,7 @@ fn every_family_has_help_in_a_sentence_and_a_type() {
         assert!(text.contains(&format!("# TYPE {name} ")), "{line}");
     }
     assert_eq!(families, text.lines().filter(|line| line.starts_with("# TYPE ")).count());
-    assert_eq!(text.lines().filter(|line| line.starts_with("# HELP usersig_gateway_")).count(), 23);
+    assert_eq!(text.lines().filter(|line| line.starts_with("# HELP usersig_gateway_")).count(), 25);
 }
 
 #[test]
@@ -162,6 +169,7 @@ fn ceilings_are_read_anew_each_time() {
         limit: 1.0,
         used: 0,
         waiting: 0,
+        leased: 0,
         unproven: 0,
         shadowed: 0,
     };
@@ -183,6 +191,7 @@ fn counters_of_a_ceiling_stay_when_it_is_forgotten_and_never_go_back() {
         limit: 1.0,
         used: 0,
         waiting: 0,
+        leased: 0,
         unproven,
         shadowed,
     };

@@ -9,7 +9,9 @@
 //! caller's APIs; a call whose API is not ready never holds up another. Where a source's own ceiling is what its calls
 //! wait for, so do its callers and their APIs.
 
+mod borrow;
 mod readings;
+mod recent;
 mod state;
 mod turns;
 
@@ -26,9 +28,10 @@ use tokio::time::Instant;
 use super::adapt::Cut;
 use super::permit::{Permit, Remaining, Taken, TakenInTransit};
 use super::queue::{Displaced, Line, Place};
+use super::shared::Replica;
 use super::{Reason, Settings, Throttle};
 use crate::gateway::target::{Api, ApiKey};
-use crate::model::app::AppName;
+use crate::model::app::{AppName, SdkAppId};
 use crate::model::ceiling::Ceiling;
 use state::State;
 
@@ -40,8 +43,13 @@ pub(super) struct Book {
     changes: Arc<AtomicU64>,
     /// A call waits that may go before the task looks again.
     sooner: Notify,
-    /// Where the task runs that hands turns out: a runtime that outlives every call.
+    /// Where the tasks run that hand turns out and borrow: a runtime that outlives every call.
     runtime: Handle,
+    app: SdkAppId,
+    /// This process as one of several that share the ceilings; `None`: it is alone.
+    replica: Option<Arc<Replica>>,
+    /// The store is to be spoken to before the task wakes.
+    speak: Notify,
 }
 
 /// A call that wants a turn.
@@ -79,10 +87,16 @@ pub(super) struct Waiting {
 // === impl Book ===
 
 impl Book {
-    pub(super) fn new(app: AppName, runtime: Handle, started: Instant) -> Self {
+    pub(super) fn new(
+        app: (SdkAppId, AppName),
+        runtime: Handle,
+        started: Instant,
+        replica: Option<Arc<Replica>>,
+    ) -> Self {
         let changes = Arc::<AtomicU64>::default();
-        let state = Mutex::new(State::new(app, started, Arc::clone(&changes)));
-        Self { state, changes, sooner: Notify::new(), runtime }
+        let (app, name) = app;
+        let state = Mutex::new(State::new(name, started, Arc::clone(&changes), replica.clone()));
+        Self { state, changes, sooner: Notify::new(), runtime, app, replica, speak: Notify::new() }
     }
 
     /// Takes the tokens for a call, or a place in the queue if a turn before its deadline is possible. `settings` is
@@ -105,9 +119,12 @@ impl Book {
         state.settle(ask.api.key, &ask.line.source, now);
         if alone && state.may_go(ask, now) {
             let taken = state.take(ask.api.key, &ask.line.source, now);
+            self.speak_in_time(&mut state, ask, now);
             return Asked::Granted(Permit::new(Arc::clone(self), taken));
         }
         let Some(deadline) = ask.deadline else {
+            state.missed(ask);
+            self.speak_in_time(&mut state, ask, now);
             let turn = state.next_home(ask.api.key, &ask.line.source, now);
             return Asked::Refused { reason: Reason::TooLate, turn };
         };
@@ -126,6 +143,7 @@ impl Book {
         state.enter(ask.api.key, ask.line, ask.place, waiter, now);
         unclaimed.extend(self.hand_out(&mut state, now));
         self.watch(&mut state, now);
+        self.speak_in_time(&mut state, ask, now);
         drop(state);
         drop(unclaimed);
         if let Some(displaced) = displaced {
@@ -154,9 +172,12 @@ impl Book {
         state.settle(ask.api.key, &ask.line.source, now);
         if state.may_go(ask, now) {
             let taken = state.take(ask.api.key, &ask.line.source, now);
+            self.speak_in_time(&mut state, ask, now);
             return Permit::new(Arc::clone(self), taken);
         }
         state.shadowed(ask.api.key);
+        state.missed(ask);
+        self.speak_in_time(&mut state, ask, now);
         Permit::without_ceiling()
     }
 
@@ -199,9 +220,9 @@ impl Book {
     }
 
     /// Whether a call that had its turn may still leave. If not, its tokens are given back.
-    pub(super) fn confirm(self: &Arc<Self>, taken: &Taken) -> bool {
+    pub(super) fn confirm(self: &Arc<Self>, taken: &mut Taken) -> bool {
         // So it is nearly always, and needs no lock.
-        if self.changes.load(Ordering::Acquire) == taken.changes {
+        if self.changes.load(Ordering::Acquire) == taken.changes && taken.until().is_none() {
             return true;
         }
         let mut state = self.lock();
@@ -214,37 +235,47 @@ impl Book {
         false
     }
 
+    /// Whether what is on loan may still be used.
+    pub(super) fn still_stands(&self, taken: &Taken) -> bool {
+        let Some(until) = taken.until() else { return true };
+        // What is on loan ends by time; a part, when the store is back, too.
+        until > Instant::now() && self.lock().stands(taken, Instant::now())
+    }
+
     /// The last byte of a call was handed to the kernel.
-    pub(super) fn sent(&self, taken: &Taken) -> TakenInTransit {
+    pub(super) fn sent(&self, taken: &mut Taken) -> TakenInTransit {
+        let granted = taken.granted;
         let mut state = self.lock();
         let now = Instant::now();
         let mut in_transit = TakenInTransit::default();
-        state.each_taken(taken, |bucket, of| *of(&mut in_transit) = Some(bucket.sent(taken.granted, now)));
+        state.each_taken(taken, |bucket, hold, of| {
+            *of(&mut in_transit) = Some(hold.sent(bucket, granted, now));
+        });
         in_transit
     }
 
     /// The first byte of a call's answer came.
-    pub(super) fn answered(&self, taken: &Taken, mut in_transit: TakenInTransit) {
+    pub(super) fn answered(&self, taken: &mut Taken, mut in_transit: TakenInTransit) {
         let mut state = self.lock();
         let now = Instant::now();
-        state.each_taken(taken, |bucket, of| {
+        state.each_taken(taken, |bucket, hold, of| {
             if let Some(token) = *of(&mut in_transit) {
-                bucket.answered(token, now);
+                hold.answered(bucket, token, now);
             }
         });
     }
 
     /// The tokens of a call come back that wrote nothing, and go to those who wait.
-    pub(super) fn give_back(self: &Arc<Self>, taken: &Taken) {
+    pub(super) fn give_back(self: &Arc<Self>, taken: &mut Taken) {
         self.take_back(self.lock(), taken, Instant::now());
     }
 
-    fn take_back(self: &Arc<Self>, mut state: MutexGuard<'_, State>, taken: &Taken, now: Instant) {
-        state.each_taken(taken, |bucket, _| bucket.give_back());
+    fn take_back(self: &Arc<Self>, mut state: MutexGuard<'_, State>, taken: &mut Taken, now: Instant) {
+        state.each_taken(taken, |bucket, hold, _| hold.give_back(bucket, now));
         if state.waiting.is_empty() {
             return;
         }
-        match (taken.of_api, taken.of_source) {
+        match (&taken.of_api, &taken.of_source) {
             (Some(_), None) => state.look_at(taken.api, now),
             _ => state.look_at_all(now),
         }

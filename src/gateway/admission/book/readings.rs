@@ -47,6 +47,7 @@ impl Book {
                 limit: ceiling.limit.get(),
                 used,
                 waiting,
+                leased: bucket.leases().map_or(0, |leases| leases.at_hand(now)),
                 unproven: counted.unproven + bucket.unproven(),
                 shadowed: counted.shadowed,
             });

@@ -1,22 +1,24 @@
 //! What the book of one app holds, and what is taken from it and brought back.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::BTreeSet;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::Ask;
+use super::recent::Recent;
+use super::{Ask, WHOLE_APP};
 use crate::gateway::admission::Settings;
 use crate::gateway::admission::adapt::Cut;
 use crate::gateway::admission::bucket::{Bucket, Rules};
 use crate::gateway::admission::fair::Fair;
+use crate::gateway::admission::hold::Hold;
 use crate::gateway::admission::permit::{Taken, TakenInTransit};
 use crate::gateway::admission::queue::Queue;
+use crate::gateway::admission::shared::{Leases, Replica};
 use crate::gateway::admission::tokens::InTransit;
-use crate::gateway::caller::Source;
+use crate::gateway::caller::{Group, Source};
 use crate::gateway::target::{Api, ApiKey};
 use crate::model::app::AppName;
 use crate::model::ceiling::Ceiling;
@@ -51,6 +53,18 @@ pub(super) struct State {
     /// What was counted of each ceiling since the start, but for what its bucket counts itself. It outlives both the bucket
     /// and the page, since a counter must not go back; there are no more of them than APIs.
     pub(super) counted: HashMap<Whose, Counted>,
+    /// This process as one of several that share the ceilings; `None`: it is alone.
+    pub(super) replica: Option<Arc<Replica>>,
+    pub(super) speaking: Speaking,
+}
+
+/// How the book speaks with the store.
+#[derive(Debug, Default)]
+pub(super) struct Speaking {
+    /// Until when the task sleeps; `None`: it does not run.
+    pub(super) until: Option<Instant>,
+    /// When the store first heard of the app, as it says.
+    pub(super) born: Option<Arc<str>>,
 }
 
 /// Whose ceiling.
@@ -67,13 +81,6 @@ pub(super) struct Counted {
     pub(super) unproven: u64,
     /// Calls that shadow mode let pass.
     pub(super) shadowed: u64,
-}
-
-/// How many calls of an app got a turn in the last second, under whatever ceilings or none.
-#[derive(Debug)]
-pub(super) struct Recent {
-    /// The beginning of a slice of a second, and the turns in it, in the order of time.
-    slices: VecDeque<(Instant, u32)>,
 }
 
 pub(super) type Sources = HashMap<Source, SourceCeiling>;
@@ -115,7 +122,12 @@ pub(super) struct AppCeiling {
 pub(super) struct Waits;
 
 impl State {
-    pub(super) fn new(name: AppName, started: Instant, changes: Arc<AtomicU64>) -> Self {
+    pub(super) fn new(
+        name: AppName,
+        started: Instant,
+        changes: Arc<AtomicU64>,
+        replica: Option<Arc<Replica>>,
+    ) -> Self {
         Self {
             name,
             started,
@@ -129,8 +141,10 @@ impl State {
             made: 0,
             changes,
             turns: 0,
-            recent: Recent { slices: VecDeque::new() },
+            recent: Recent::default(),
             counted: HashMap::default(),
+            replica,
+            speaking: Speaking::default(),
         }
     }
 
@@ -141,7 +155,7 @@ impl State {
         }
         if !self.apis.contains_key(&ask.api.key) {
             let rules = settings.api_rules(ask.api);
-            let bucket = rules.map(|rules| self.bucket(rules, now));
+            let bucket = rules.map(|rules| self.shared_bucket(rules, &ask.api.label, now));
             let page = Page {
                 api: Arc::clone(ask.api),
                 bucket,
@@ -154,7 +168,7 @@ impl State {
         if self.app.is_none()
             && let Some(rules) = settings.app_rules()
         {
-            let bucket = self.bucket(rules, now);
+            let bucket = self.shared_bucket(rules, WHOLE_APP, now);
             self.app = Some(AppCeiling { bucket, passing: false });
         }
         self.open_source(&ask.line.source, settings, now)
@@ -173,7 +187,12 @@ impl State {
             }
             None => {
                 let Some(per_second) = due else { return false };
-                let bucket = self.bucket(settings.source_rules(per_second), now);
+                let rules = settings.source_rules(per_second);
+                // Only a rule sets one, and its name is the same in every replica.
+                let bucket = match source.group() {
+                    Group::Rule(name) => self.shared_bucket(rules, &format!("rule {name}"), now),
+                    Group::Loopback | Group::Network(_) | Group::User(_) => self.bucket(rules, now),
+                };
                 self.sources.insert(source.clone(), SourceCeiling { bucket, per_second: due, binds: false });
             }
         }
@@ -183,6 +202,13 @@ impl State {
             self.look_at_all(now);
         }
         others_wait
+    }
+
+    /// A ceiling that is shared with other replicas, if there are any.
+    fn shared_bucket(&mut self, rules: Rules, id: &str, now: Instant) -> Bucket {
+        let mut bucket = self.bucket(rules, now);
+        share(&mut bucket, self.replica.as_ref(), id, now);
+        bucket
     }
 
     fn bucket(&mut self, rules: Rules, now: Instant) -> Bucket {
@@ -210,7 +236,8 @@ impl State {
             }
         }
         for (key, rules) in opened {
-            let bucket = self.bucket(rules, now);
+            let Some(label) = self.apis.get(&key).map(|page| Arc::clone(&page.api.label)) else { continue };
+            let bucket = self.shared_bucket(rules, &label, now);
             if let Some(page) = self.apis.get_mut(&key) {
                 page.bucket = Some(bucket);
             }
@@ -218,7 +245,10 @@ impl State {
         match (settings.app_rules(), &mut self.app) {
             (Some(rules), Some(app)) => {
                 app.bucket.set_rules(&rules);
-                app.passing = false;
+                if app.passing {
+                    app.passing = false;
+                    share(&mut app.bucket, self.replica.as_ref(), WHOLE_APP, now);
+                }
             }
             (Some(rules), None) => self.open_app(rules, false, now),
             (None, Some(app)) if app.passing => {}
@@ -234,7 +264,9 @@ impl State {
 
     /// A ceiling over all APIs begins while calls are under way: those of the last second count.
     fn open_app(&mut self, rules: Rules, passing: bool, now: Instant) {
-        let mut bucket = self.bucket(rules, now);
+        // What Tencent asks for, each replica is told by itself.
+        let mut bucket =
+            if passing { self.bucket(rules, now) } else { self.shared_bucket(rules, WHOLE_APP, now) };
         bucket.reckon(self.recent.within_a_second(now), now);
         self.app = Some(AppCeiling { bucket, passing });
     }
@@ -333,10 +365,7 @@ impl State {
 
     /// Takes every token that a call needs; all are at home.
     pub(super) fn take(&mut self, api: ApiKey, source: &Source, now: Instant) -> Taken {
-        let take = |bucket: &mut Bucket| {
-            bucket.take(now);
-            bucket.number()
-        };
+        let take = |bucket: &mut Bucket| Hold::of(bucket, now);
         let of_api = self.page_mut(api).and_then(|page| page.bucket.as_mut()).map(take);
         let of_app = self.app.as_mut().map(|app| take(&mut app.bucket));
         let of_source = of_source_mut(&mut self.sources, source).map(|ceiling| take(&mut ceiling.bucket));
@@ -348,33 +377,51 @@ impl State {
     /// Whether a call that had its turn and did not leave yet may do so: it has a token of each ceiling in force, and no
     /// more of any are away than there are by now.
     pub(super) fn confirms(&mut self, taken: &Taken, now: Instant) -> bool {
-        let confirms = |bucket: &mut Bucket, number| number == Some(bucket.number()) && bucket.confirms(now);
+        let confirms = |bucket: &mut Bucket, hold: &Option<Hold>| {
+            hold.as_ref().is_some_and(|hold| hold.is_of(bucket) && hold.confirms(bucket, now))
+        };
         let of_api = self.page_mut(taken.api).and_then(|page| page.bucket.as_mut());
-        of_api.is_none_or(|bucket| confirms(bucket, taken.of_api))
-            && self.app.as_mut().is_none_or(|app| confirms(&mut app.bucket, taken.of_app))
+        of_api.is_none_or(|bucket| confirms(bucket, &taken.of_api))
+            && self.app.as_mut().is_none_or(|app| confirms(&mut app.bucket, &taken.of_app))
             && of_source_mut(&mut self.sources, &taken.source)
-                .is_none_or(|ceiling| confirms(&mut ceiling.bucket, taken.of_source))
+                .is_none_or(|ceiling| confirms(&mut ceiling.bucket, &taken.of_source))
+    }
+
+    /// Whether what stands behind a call's tokens still does.
+    pub(super) fn stands(&mut self, taken: &Taken, now: Instant) -> bool {
+        let of_api = self.apis.get_mut(&taken.api).and_then(|page| page.bucket.as_mut());
+        let of_app = self.app.as_mut().map(|app| &mut app.bucket);
+        let of_source = self.sources.get_mut(&taken.source).map(|ceiling| &mut ceiling.bucket);
+        let holds = [&taken.of_api, &taken.of_app, &taken.of_source];
+        [of_api, of_app, of_source].into_iter().zip(holds).all(|(bucket, hold)| match (bucket, hold) {
+            (Some(bucket), Some(hold)) if hold.is_of(bucket) => hold.stands(bucket, now),
+            _ => true,
+        })
     }
 
     /// The bucket of which a call took its API's token, if it is still in use.
     pub(super) fn taken_of_api(&mut self, taken: &Taken) -> Option<&mut Bucket> {
         let bucket = self.page_mut(taken.api)?.bucket.as_mut()?;
-        (taken.of_api == Some(bucket.number())).then_some(bucket)
+        taken.of_api.as_ref()?.is_of(bucket).then_some(bucket)
     }
 
     /// Does something to each bucket of which a token was taken and that is still in use.
-    pub(super) fn each_taken(&mut self, taken: &Taken, mut change: impl FnMut(&mut Bucket, OfTaken)) {
-        if let Some(bucket) = self.taken_of_api(taken) {
-            change(bucket, |in_transit| &mut in_transit.api);
-        }
-        if let Some(app) = self.app.as_mut().filter(|app| taken.of_app == Some(app.bucket.number())) {
-            change(&mut app.bucket, |in_transit| &mut in_transit.app);
-        }
-        if taken.of_source.is_some()
-            && let Some(ceiling) = self.sources.get_mut(&taken.source)
-            && taken.of_source == Some(ceiling.bucket.number())
-        {
-            change(&mut ceiling.bucket, |in_transit| &mut in_transit.source);
+    pub(super) fn each_taken(
+        &mut self,
+        taken: &mut Taken,
+        mut change: impl FnMut(&mut Bucket, &mut Hold, OfTaken),
+    ) {
+        let of_api = self.apis.get_mut(&taken.api).and_then(|page| page.bucket.as_mut());
+        let of_app = self.app.as_mut().map(|app| &mut app.bucket);
+        let of_source = self.sources.get_mut(&taken.source).map(|ceiling| &mut ceiling.bucket);
+        let in_transit: [OfTaken; 3] = [|of| &mut of.api, |of| &mut of.app, |of| &mut of.source];
+        let holds = [&mut taken.of_api, &mut taken.of_app, &mut taken.of_source];
+        for ((bucket, hold), of) in [of_api, of_app, of_source].into_iter().zip(holds).zip(in_transit) {
+            if let (Some(bucket), Some(hold)) = (bucket, hold)
+                && hold.is_of(bucket)
+            {
+                change(bucket, hold, of);
+            }
         }
     }
 
@@ -390,29 +437,6 @@ impl State {
 /// Which of a call's tokens is meant.
 pub(super) type OfTaken = fn(&mut TakenInTransit) -> &mut Option<InTransit>;
 
-impl Recent {
-    fn count(&mut self, now: Instant) {
-        match self.slices.back_mut() {
-            Some((begin, turns)) if now < *begin + SLICE => *turns = turns.saturating_add(1),
-            _ => {
-                self.forget(now);
-                self.slices.push_back((now, 1));
-            }
-        }
-    }
-
-    fn within_a_second(&mut self, now: Instant) -> u32 {
-        self.forget(now);
-        self.slices.iter().fold(0, |sum, (_, turns)| sum.saturating_add(*turns))
-    }
-
-    fn forget(&mut self, now: Instant) {
-        while self.slices.front().is_some_and(|(begin, _)| *begin + SECOND <= now) {
-            self.slices.pop_front();
-        }
-    }
-}
-
 impl Page {
     /// Whether a call that waits here may go now, as far as the API's own ceiling says.
     pub(super) fn is_ready(&mut self, now: Instant) -> bool {
@@ -420,6 +444,14 @@ impl Page {
             bucket.settle(true, now);
             bucket.is_ready(now)
         })
+    }
+}
+
+/// From now on the bucket's ceiling is shared with other replicas, if there are any.
+fn share(bucket: &mut Bucket, replica: Option<&Arc<Replica>>, id: &str, now: Instant) {
+    if let Some(replica) = replica {
+        let contact = Arc::clone(replica.contact());
+        bucket.share(|ceilings, release| Leases::new(id.into(), contact, ceilings, release, now));
     }
 }
 
@@ -452,6 +484,3 @@ pub(super) fn is_source_ready(sources: &mut Sources, source: &Source, now: Insta
 
 /// The share of what was in use that an app keeps after 60011.
 const APP_KEEPS: f64 = 0.7;
-const SECOND: Duration = Duration::from_secs(1);
-/// So finely turns are counted.
-const SLICE: Duration = Duration::from_millis(50);

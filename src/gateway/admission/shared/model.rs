@@ -1,0 +1,484 @@
+//! What the scripts do, in Rust: for the test that holds them against this, and as the store of simulations.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use super::protocol::{
+    FINE, GUARD, Kind, LEASE, Lend, Lent, Loan, MISSING_AFTER, Meet, Member, Membership, Met, SLOT_MORE,
+    Terms, Wish, micros,
+};
+use crate::model::app::SdkAppId;
+
+/// Everything that the store keeps.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Model {
+    replicas: Option<Replicas>,
+    apps: HashMap<SdkAppId, App>,
+    /// In which epoch tokens of an app were lent last.
+    lent: HashMap<SdkAppId, Arc<str>>,
+}
+
+#[derive(Debug, Clone)]
+struct Replicas {
+    run: Arc<str>,
+    epoch: Arc<str>,
+    quiet: i64,
+    shift: i64,
+    version: i64,
+    calm: i64,
+    /// The slot of each part that is kept, since when its owner is back (0: it is missing), and who that is.
+    reserved: Vec<(i64, i64, Arc<str>)>,
+    members: BTreeMap<Arc<str>, Seen>,
+}
+
+#[derive(Debug, Clone)]
+struct Seen {
+    incarnation: Arc<str>,
+    seen: i64,
+    slot: i64,
+    back: i64,
+}
+
+#[derive(Debug, Clone)]
+struct App {
+    born: Arc<str>,
+    epoch: Arc<str>,
+    shift: i64,
+    quiet: i64,
+    buckets: HashMap<Arc<str>, Bucket>,
+}
+
+#[derive(Debug, Clone, Default)]
+struct Bucket {
+    /// Of each period, how many tokens come home at the end of which slice.
+    periods: Vec<(i64, BTreeMap<i64, i64>)>,
+    waiters: BTreeMap<Arc<str>, Waiter>,
+    /// Whose sends without the store are known one by one, since when.
+    registered: BTreeMap<Arc<str>, i64>,
+    /// What may be lent at once, in thousandths, and when that was so.
+    credit: Option<i64>,
+    at: i64,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Waiter {
+    weight: i64,
+    want: i64,
+    due: i64,
+    until: i64,
+}
+
+// === impl Model ===
+
+impl Model {
+    /// The work of `meet.lua`.
+    pub(crate) fn meet(&mut self, now: i64, ask: &Meet) -> Met {
+        let terms = &ask.opening.terms;
+        if now > ask.opening.expected + micros(terms.late()) {
+            return Met::Late { now };
+        }
+        let before = self.replicas.clone();
+        let replicas = self.epoch(now, ask);
+        for known in &ask.known {
+            if !replicas.members.contains_key(&known.name) {
+                let seen =
+                    Seen { incarnation: known.incarnation.clone(), seen: now, slot: known.slot, back: 0 };
+                replicas.members.insert(known.name.clone(), seen);
+                replicas.version += 1;
+            }
+        }
+        let name = &ask.opening.name;
+        let mine = replicas.members.get(name).cloned();
+        if ask.leaves {
+            if mine.is_some_and(|mine| mine.incarnation == ask.incarnation) {
+                replicas.members.remove(name);
+                replicas.version += 1;
+            }
+        } else if mine.as_ref().is_some_and(|mine| mine.incarnation != ask.incarnation) && ask.is_member {
+            self.replicas = before;
+            return Met::Taken { now };
+        } else {
+            replicas.join(now, ask, mine);
+        }
+        replicas.look(now, terms, true);
+        let slot = replicas.members.get(name).map_or(-1, |mine| mine.slot);
+        let members = if ask.version == replicas.version { Vec::new() } else { replicas.told(now) };
+        Met::Member(Membership {
+            now,
+            epoch: replicas.epoch.clone(),
+            quiet: (replicas.quiet - now).max(0),
+            slot,
+            shift: replicas.shift,
+            version: replicas.version,
+            members,
+        })
+    }
+
+    fn epoch(&mut self, now: i64, ask: &Meet) -> &mut Replicas {
+        let quiet = micros(ask.opening.terms.quiet());
+        let nonce: Arc<str> = ask.nonce.as_str().into();
+        let run = &ask.opening.run;
+        match &mut self.replicas {
+            Some(replicas) if replicas.run == *run => {
+                if ask.step != 0 && replicas.epoch == ask.epoch {
+                    replicas.epoch = nonce;
+                    replicas.quiet = now + quiet;
+                    replicas.shift += ask.step;
+                    for member in replicas.members.values_mut() {
+                        member.seen += ask.step;
+                        member.back += if member.back > 0 { ask.step } else { 0 };
+                    }
+                }
+            }
+            before => {
+                let old = before.take();
+                let moved = old.as_ref().filter(|old| old.epoch == ask.epoch).map_or(0, |_| ask.step);
+                let (shift, mut members) = old.map_or_else(Default::default, |old| (old.shift, old.members));
+                for member in members.values_mut() {
+                    member.seen = now;
+                    member.back = if member.back > 0 { now } else { 0 };
+                }
+                *before = Some(Replicas {
+                    run: run.clone(),
+                    epoch: nonce,
+                    quiet: now + quiet,
+                    shift: shift + moved,
+                    version: now,
+                    calm: 0,
+                    reserved: Vec::new(),
+                    members,
+                });
+            }
+        }
+        self.replicas.as_mut().expect("it was made above, if it was not there")
+    }
+
+    /// Everything of an app gets lost.
+    pub(crate) fn evict(&mut self, app: SdkAppId) {
+        self.apps.remove(&app);
+    }
+
+    /// The work of `lend.lua`.
+    pub(crate) fn lend(&mut self, now: i64, ask: &Lend) -> Lent {
+        let terms = &ask.opening.terms;
+        if now > ask.opening.expected + micros(terms.late()) {
+            return Lent::Late { now };
+        }
+        let replicas = self.replicas.as_mut();
+        let Some(replicas) =
+            replicas.filter(|replicas| replicas.run == ask.opening.run && replicas.epoch == ask.epoch)
+        else {
+            return Lent::OtherEpoch { now };
+        };
+        if now >= replicas.calm {
+            replicas.look(now, terms, false);
+        }
+        let was_lent =
+            self.lent.insert(ask.app, replicas.epoch.clone()).is_some_and(|epoch| epoch == replicas.epoch);
+        let app = self.apps.entry(ask.app).or_insert_with(|| App {
+            born: ask.nonce.as_str().into(),
+            epoch: replicas.epoch.clone(),
+            shift: replicas.shift,
+            quiet: if was_lent { now + micros(terms.quiet()) } else { replicas.quiet },
+            buckets: HashMap::new(),
+        });
+        if app.epoch != replicas.epoch {
+            app.enter(now, replicas, terms);
+        }
+        let quiet = (replicas.quiet - now).max(app.quiet - now).max(0);
+        let lending = Lending { now, quiet, terms, name: &ask.opening.name, replicas };
+        let loans = ask.ceilings.iter().map(|wish| {
+            let bucket = app.buckets.entry(wish.id.clone()).or_default();
+            lending.lend(bucket, wish)
+        });
+        let loans = loans.collect();
+        app.buckets.retain(|_, bucket| {
+            !bucket.periods.is_empty() || !bucket.waiters.is_empty() || !bucket.registered.is_empty()
+        });
+        Lent::Loans { now, born: app.born.clone(), quiet, loans }
+    }
+}
+
+// === impl Replicas ===
+
+impl Replicas {
+    fn join(&mut self, now: i64, ask: &Meet, mine: Option<Seen>) {
+        let mut mine = mine.unwrap_or_else(|| {
+            let is_taken = |slot| self.members.values().any(|member| member.slot == slot);
+            let most = i64::from(ask.opening.terms.max_replicas);
+            let is_free = (0..most).contains(&ask.slot) && !is_taken(ask.slot);
+            let slot = if is_free { Some(ask.slot) } else { (0..most).find(|&slot| !is_taken(slot)) };
+            self.version += 1;
+            Seen { incarnation: ask.incarnation.clone(), seen: now, slot: slot.unwrap_or(-1), back: 0 }
+        });
+        if mine.incarnation != ask.incarnation {
+            if now >= mine.seen + micros(MISSING_AFTER) {
+                mine.back = now;
+            }
+            self.version += 1;
+        }
+        if ask.spent {
+            mine.back = now;
+        }
+        mine.incarnation = ask.incarnation.clone();
+        mine.seen = now;
+        self.members.insert(ask.opening.name.clone(), mine);
+    }
+
+    /// Finds whose parts are kept.
+    fn look(&mut self, now: i64, terms: &Terms, forget: bool) {
+        (self.calm, self.reserved) = (now + 3_600_000_000, Vec::new());
+        let gone_after = micros(terms.absent_for) + micros(terms.quiet());
+        let mut gone = Vec::new();
+        for (name, member) in &mut self.members {
+            let (missing_at, gone_at) = (member.seen + micros(MISSING_AFTER), member.seen + gone_after);
+            if now >= gone_at {
+                gone.push(name.clone());
+                continue;
+            }
+            let is_missing = now >= missing_at;
+            self.calm = self.calm.min(if is_missing { gone_at } else { missing_at });
+            if member.slot >= 0 && (is_missing || member.back > 0) {
+                self.reserved.push((member.slot, if is_missing { 0 } else { member.back }, name.clone()));
+            }
+            if forget && !is_missing && member.back > 0 && now >= member.back + gone_after {
+                member.back = 0;
+            }
+        }
+        if forget {
+            self.version += i64::try_from(gone.len()).unwrap_or(i64::MAX);
+            self.members.retain(|name, _| !gone.contains(name));
+        }
+    }
+
+    fn told(&self, now: i64) -> Vec<Member> {
+        let told = |(name, member): (&Arc<str>, &Seen)| Member {
+            name: name.clone(),
+            incarnation: member.incarnation.clone(),
+            slot: member.slot,
+            is_there: now < member.seen + micros(MISSING_AFTER),
+        };
+        self.members.iter().map(told).collect()
+    }
+}
+
+impl App {
+    /// Another epoch has begun since it was last used.
+    fn enter(&mut self, now: i64, replicas: &Replicas, terms: &Terms) {
+        let moved = (replicas.shift - self.shift).max(0);
+        for bucket in self.buckets.values_mut() {
+            bucket.waiters.clear();
+            bucket.registered.clear();
+            for (period, coming) in &mut bucket.periods {
+                let latest = home(now + micros(LEASE + terms.transit_max), *period);
+                let mut moved_on = BTreeMap::new();
+                for (&at, &count) in &*coming {
+                    *moved_on.entry(latest.min(at + ceil(moved, slice(*period)))).or_default() += count;
+                }
+                *coming = moved_on;
+            }
+        }
+        self.epoch = replicas.epoch.clone();
+        self.shift = replicas.shift;
+        self.quiet = self.quiet.min(now + micros(terms.quiet()));
+    }
+}
+
+struct Lending<'a> {
+    now: i64,
+    quiet: i64,
+    terms: &'a Terms,
+    name: &'a Arc<str>,
+    replicas: &'a Replicas,
+}
+
+// === impl Lending ===
+
+impl Lending<'_> {
+    fn lend(&self, bucket: &mut Bucket, wish: &Wish) -> Loan {
+        let now = self.now;
+        if wish.registers {
+            bucket.registered.insert(self.name.clone(), now);
+        }
+        let lengths: Vec<i64> = wish.periods.iter().map(|ceiling| micros(ceiling.period)).collect();
+        for &length in &lengths {
+            if !bucket.periods.iter().any(|(kept, _)| *kept == length) {
+                bucket.periods.push((length, BTreeMap::new()));
+            }
+        }
+        let Bucket { periods, credit, .. } = &mut *bucket;
+        for (length, coming) in periods.iter_mut().filter(|(length, _)| lengths.contains(length)) {
+            for report in &wish.reports {
+                let mut released = now - report.age;
+                if report.kind == Kind::Answered {
+                    released = released.min(report.base);
+                }
+                let mut count = i64::from(report.count);
+                if report.kind != Kind::Unknown {
+                    let kept = coming.entry(home(report.base, *length)).or_default();
+                    count = count.min(*kept);
+                    *kept -= count;
+                }
+                if report.kind == Kind::Unused && Some(&*length) == lengths.first() {
+                    *credit = credit.map(|credit| credit + count * 1_000);
+                }
+                if report.kind != Kind::Unused {
+                    *coming.entry(home(released, *length)).or_default() += count;
+                }
+                coming.retain(|_, count| *count > 0);
+            }
+        }
+
+        let longest = lengths.iter().copied().max().unwrap_or(0);
+        let (now, name) = (self.now, self.name);
+        bucket.waiters.retain(|other, waiter| waiter.until > now && !(other == name && wish.want == 0));
+        let (mut free, mut wait, mut pace) = (i64::MAX, 0, 0.0_f64);
+        let (mut credit, mut rate) = (0, 0.0);
+        for (nth, ceiling) in wish.periods.iter().enumerate() {
+            let (limit, length) = (i64::from(ceiling.limit.get()), micros(ceiling.period));
+            let Bucket { periods, registered, waiters, credit: kept_credit, at, .. } = &mut *bucket;
+            let Some((_, coming)) = periods.iter_mut().find(|(kept, _)| *kept == length) else { continue };
+            coming.retain(|&at, _| at * slice(length) > now);
+            let next_home = coming.first_key_value().map(|(&at, _)| at * slice(length));
+            let (limit_now, slot_in) = self.limit_of(limit, length, longest, registered);
+            let left = (limit_now - coming.values().sum::<i64>()).max(0);
+            free = free.min(left);
+            pace = pace.max(length as f64 / limit as f64);
+            if left == 0 {
+                wait = wait.max(slot_in).max(next_home.map_or(0, |at| at - now));
+            }
+            if nth == 0 && limit_now > 0 {
+                let until_next = next_home.map(|at| at - now);
+                rate = even_rate(limit_now, left, length, until_next);
+                let waits = !waiters.is_empty();
+                let most = if waits { 1_500.max((rate * 60.0) as i64) } else { 1_000.max(limit_now * 500) };
+                credit = kept_credit.map_or(limit_now * 500, |kept| {
+                    kept + (rate * (now - *at).max(0) as f64 / 1_000.0) as i64
+                });
+                credit = credit.max(0).min(most);
+            }
+        }
+        if self.quiet > 0 {
+            (free, wait) = (0, self.quiet);
+        }
+        let lendable = (free * 1_000).min(credit);
+        if lendable < 1_000 && free >= 1 && rate > 0.0 {
+            wait = wait.max(((1_000 - lendable) as f64 * 1_000.0 / rate).ceil() as i64);
+        }
+        let (granted, back) = self.deal(bucket, wish, lendable, wait, pace);
+        (bucket.credit, bucket.at) = (Some(credit - granted * 1_000), now);
+        let base = now + micros(LEASE + self.terms.transit_max);
+        for (length, coming) in bucket.periods.iter_mut().filter(|(length, _)| lengths.contains(length)) {
+            if granted > 0 {
+                *coming.entry(home(base, *length)).or_default() += granted;
+            }
+        }
+        bucket.periods.retain(|(_, coming)| !coming.is_empty());
+        let kept_for = micros(self.terms.absent_for) + micros(self.terms.quiet());
+        bucket.registered.retain(|_, at| now < *at + kept_for);
+        Loan { granted: u32::try_from(granted).expect("no more than was wanted"), base, back }
+    }
+
+    fn limit_of(
+        &self,
+        limit: i64,
+        period: i64,
+        longest: i64,
+        registered: &BTreeMap<Arc<str>, i64>,
+    ) -> (i64, i64) {
+        let most = i64::from(self.terms.max_replicas);
+        let (by_slots, groups) = (limit < most, ceil(most, limit));
+        let length = period + micros(self.terms.transit_max) + micros(SLOT_MORE);
+        let slot_clock = self.now - self.replicas.shift;
+        let group = slot_clock.div_euclid(length).rem_euclid(groups);
+        let home_after = micros(LEASE + self.terms.transit_max) + longest + micros(GUARD);
+        let (mut parts, mut reserved) = (0, 0);
+        for (slot, back, name) in &self.replicas.reserved {
+            let is_registered = registered.get(name).is_some_and(|at| at >= back);
+            if *back > 0 && (is_registered || self.now >= back + home_after) {
+                continue;
+            }
+            parts += 1;
+            reserved += if by_slots { i64::from(slot % groups == group) } else { limit / most };
+        }
+        if parts == 0 || !by_slots {
+            return (limit - reserved, 0);
+        }
+        let phase = slot_clock.rem_euclid(length);
+        (if phase < 100_000 { limit - reserved } else { 0 }, length - phase)
+    }
+
+    fn deal(&self, bucket: &mut Bucket, wish: &Wish, lendable: i64, wait: i64, pace: f64) -> (i64, i64) {
+        let (now, want, name) = (self.now, i64::from(wish.want), self.name);
+        if want > 0 {
+            let mine = bucket.waiters.entry(name.clone()).or_default();
+            (mine.weight, mine.want) = (i64::from(wish.weight), want);
+        }
+        let total: i64 = bucket.waiters.values().map(|waiter| waiter.weight).sum();
+        let mut due: i64 = bucket.waiters.values().map(|waiter| waiter.due).sum();
+        if due > lendable {
+            for waiter in bucket.waiters.values_mut().filter(|waiter| waiter.due > 0) {
+                waiter.due = waiter.due * lendable / due;
+            }
+            due = lendable;
+        }
+        let mut fresh = lendable - due;
+        for _ in 0..3 {
+            let lacking = |waiter: &&mut Waiter| waiter.due < waiter.want * 1_000;
+            let weights: i64 = bucket.waiters.values_mut().filter(lacking).map(|waiter| waiter.weight).sum();
+            if weights == 0 || fresh <= 0 {
+                break;
+            }
+            let mut dealt = 0;
+            for waiter in bucket.waiters.values_mut().filter(lacking) {
+                let here = (waiter.want * 1_000 - waiter.due).min(fresh * waiter.weight / weights);
+                waiter.due += here;
+                dealt += here;
+            }
+            fresh -= dealt;
+        }
+        let Some(mine) = bucket.waiters.get(name).copied().filter(|_| want > 0) else { return (0, 0) };
+        let mut granted = want.min(lendable / 1_000).min(mine.due.div_euclid(1_000).max(0));
+        let whole = lendable / 1_000
+            - bucket.waiters.values().map(|waiter| waiter.due.div_euclid(1_000).max(0)).sum::<i64>();
+        let others = bucket.waiters.iter().filter(|(other, _)| *other != name);
+        let most_due = others.map(|(_, waiter)| waiter.due.rem_euclid(1_000)).max().unwrap_or(0);
+        if granted < want && whole >= 1 && mine.due >= 0 && mine.due % 1_000 >= most_due {
+            granted += 1;
+        }
+        if granted == want {
+            bucket.waiters.remove(name);
+            return (granted, 0);
+        }
+        let due = mine.due - granted * 1_000;
+        let lacks = (1_000 - due).max(0) as f64 / 1_000.0;
+        let back = (wait as f64).max(pace * lacks * total as f64 / f64::from(wish.weight)).ceil() as i64;
+        let back = back.clamp(20_000, 250_000);
+        let waits =
+            Waiter { weight: mine.weight, want: want - granted, due, until: now + 2 * back + 100_000 };
+        bucket.waiters.insert(name.clone(), waits);
+        (granted, back)
+    }
+}
+
+fn slice(period: i64) -> i64 {
+    (period / i64::from(FINE)).max(1_000)
+}
+
+fn home(released: i64, period: i64) -> i64 {
+    ceil(released + period + micros(GUARD), slice(period))
+}
+
+fn ceil(number: i64, by: i64) -> i64 {
+    (number + by - 1).div_euclid(by)
+}
+
+/// How many tokens a second are lent, so that they come home evenly.
+fn even_rate(limit: i64, home: i64, period: i64, until_next: Option<i64>) -> f64 {
+    let (limit, home) = (limit as f64, home as f64);
+    let even = limit * 1_000_000.0 / period as f64;
+    let (least, most) = (0.95_f64.max(1.05 - limit / 1_000.0), 1.02_f64.max(1.0 + 3.0 / limit));
+    let rate = even * most.min(least.max(1.0 + 2.0 * (home / limit - 1.0 / 64.0)));
+    let gap = until_next.map_or(0.0, |until| until as f64 / 1_000_000.0);
+    if gap * even > 5.0 && home >= 1.0 { rate.min(home / gap) } else { rate }
+}
