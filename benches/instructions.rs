@@ -1,11 +1,14 @@
-//! How many instructions the key paths take, counted by callgrind and held against `instructions.toml`: a guard that a
-//! busy machine does not disturb, as it disturbs seconds.
+//! How many instructions the key paths take, counted by callgrind and held against a baseline in `instructions/`: a
+//! guard that a busy machine does not disturb, as it disturbs seconds.
 //!
-//! `cargo bench --bench instructions` fails when a path takes over 5 % more than its baseline. Where the growth is meant,
-//! or a path became shorter, `cargo bench --bench instructions -- --accept` writes new baselines; commit them with the
-//! change, and say in its message why. Another compiler, C library, Valgrind or processor make other code or take other
-//! branches in it: that is said, and only growth over 15 % fails then. Accept again after the
-//! toolchain has changed.
+//! - `cargo test --bench instructions` counts in the build that tests use, which is there anyway; `tests/run.sh` does so.
+//!   Unoptimised counts are no measure of speed. They grow when the code does more: another look-up, pass or copy.
+//! - `cargo bench --bench instructions` counts in the optimised build, and so sees what the compiler made of it too.
+//!
+//! Either fails when a path takes over 5 % more than its baseline. Where the growth is meant, or a path became shorter,
+//! the same with `-- --accept` writes new baselines; commit them with the change, and say in its message why. Another
+//! compiler, C library, Valgrind or processor make other code or take other branches in it: that is said, and only
+//! growth over 15 % fails then. Accept again after the toolchain has changed.
 //!
 //! Each path runs twice in processes of its own, some hundred times more the second time; the difference is what it
 //! takes, without start and first-time costs. `whole_call` counts in user space what a gateway with one worker does for

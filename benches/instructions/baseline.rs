@@ -13,7 +13,7 @@ pub(crate) struct Baseline {
 }
 
 impl Baseline {
-    /// The committed one of this architecture, if there is one.
+    /// The committed one, if there is one.
     pub(crate) fn read() -> Option<Self> {
         let text = std::fs::read_to_string(file()).ok()?;
         let table: toml::Table = toml::from_str(&text).expect("the baseline is TOML");
@@ -37,10 +37,7 @@ impl Baseline {
 impl fmt::Display for Baseline {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { made_by, paths } = self;
-        writeln!(
-            f,
-            "# Written by `cargo bench --bench instructions -- --accept`; see benches/instructions.rs."
-        )?;
+        writeln!(f, "# Written with `-- --accept`; see benches/instructions.rs.")?;
         writeln!(f, "made_by = {made_by:#?}\n\n[paths]")?;
         paths.iter().try_for_each(|(path, count)| writeln!(f, "{path} = {count}"))
     }
@@ -84,9 +81,7 @@ impl Judgement {
             _ = writeln!(told, "FAILED: {path} (allowed: {:.0} %)", most * 100.0);
         }
         if !grown.is_empty() {
-            told.push_str(
-                "where that is meant: cargo bench --bench instructions -- --accept, and commit the baseline",
-            );
+            told.push_str("where that is meant, run the same with `-- --accept` and commit the baseline");
         }
         Self { told, good: grown.is_empty() }
     }
@@ -107,10 +102,11 @@ impl fmt::Display for Judgement {
     }
 }
 
-/// One for each architecture: instructions of another one are other instructions.
+/// One for each architecture and build: their instructions are not the same.
 fn file() -> PathBuf {
+    let build = if cfg!(debug_assertions) { "tests" } else { "optimised" };
     let folder = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/benches/instructions"));
-    folder.join(std::env::consts::ARCH).with_extension("toml")
+    folder.join(format!("{}-{build}.toml", std::env::consts::ARCH))
 }
 
 const MOST_GROWTH: f64 = 0.05;
