@@ -7,7 +7,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use usersig_gateway::clock::{SystemClock, WallClock};
 use usersig_gateway::gateway::credentials::usersig::{SigningRequest, sign};
 use usersig_gateway::model::error_code::ErrorCode;
-use usersig_gateway::sandbox::Verdict;
+use usersig_gateway::sandbox::{Effect, Fault, Verdict};
 
 use super::{API, builder, caller};
 use crate::client::{Client, post};
@@ -64,6 +64,20 @@ async fn somebody_elses_half_is_left_to_them(count_refused: bool) {
     assert!(metrics.sum("retries_total", &[("reason", "throttled")]) > 0.0, "else it shows nothing");
     let limit = metrics.sum("ceiling_limit", &[("api", API)]);
     assert!(limit < f64::from(LIMIT), "{limit}");
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_speaks_of_one_group_or_of_pushes_is_handed_over_and_slows_nothing() {
+    let world = builder(LIMIT, |_| ()).start().await;
+    let codes = [10006, 10023, 90024, 90047];
+    for code in codes {
+        world.sandbox.control().inject(Fault::new(Effect::Answer(ErrorCode(code)))).unwrap();
+        assert_eq!(world.call(API, "{}").await.error_code(), code);
+    }
+    assert_eq!(world.report().arrived, codes.len() as u64, "once each");
+    let metrics = world.metrics().await;
+    assert_eq!(metrics.sum("ceiling_limit", &[("api", API)]), f64::from(LIMIT));
     world.end().await;
 }
 

@@ -47,6 +47,31 @@ async fn a_sources_own_ceiling_can_be_changed_while_its_calls_wait() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn of_every_ceiling_the_configured_part_is_used() {
+    // Of an API's, of the app's, of a source's own: nine tenths of it for three gateways.
+    for (api, app, source, part) in [(200, 0, 0, 60), (200, 100, 0, 30), (200, 100, 20, 6), (10, 100, 50, 3)]
+    {
+        let tune = |settings: &mut Settings| {
+            settings.app_per_second = NonZeroU32::new(app);
+            settings.headroom = 0.9;
+            settings.share = NonZeroU32::new(3).unwrap();
+        };
+        let mut gate = gate(api, tune).await;
+        gate.rules = vec![capped(source)];
+        let mut at_once = 0;
+        while let Ok(mut permit) = gate.admit(A, API, Duration::ZERO).await {
+            permit.sent();
+            at_once += 1;
+        }
+        assert_eq!(at_once, part, "of {api} for the API, {app} for the app, {source} for the source");
+    }
+    // Less than one call in a second is one call in several.
+    let gate = gate(1, |settings| settings.share = NonZeroU32::new(4).unwrap()).await;
+    gate.send(A, API).await;
+    assert_eq!(refused(gate.admit(A, API, Duration::ZERO).await).1, Duration::from_secs(4));
+}
+
 /// The rule for the network of `A`, with a ceiling of its own; 0: none.
 pub(super) fn capped(per_second: u32) -> Arc<Rule> {
     Arc::new(Rule {
