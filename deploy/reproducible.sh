@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Builds the release program twice, in folders and with a Cargo home of different names, and fails unless both are the
-# same bytes. Whoever builds the same commit with the same rustc, C compiler and linker gets these bytes too, and can so
+# same bytes. Whoever builds the same commit with the same rustc, C compiler and linker should get these bytes too, and can so
 # tell that a published program comes from its source.
 #
 # Usage: deploy/reproducible.sh [FOLDER]     by default target/reproducible
