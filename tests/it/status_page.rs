@@ -1,6 +1,7 @@
 //! The status page in a real browser: what it shows while calls run, how it looks, and that nothing in it is markup
 //! but its own. Pictures of every state are left in `target/tmp/status-page` for people to look at.
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +12,9 @@ use usersig_gateway::admin::{
     self, ApiStatus, AppStatus, CallerStatus, CodeStatus, EndpointStatus, ErrorStatus, Orders, Readiness,
     ReadinessState, State, Status, TrippedApp,
 };
+use usersig_gateway::gateway::admission::ApiCeiling;
 use usersig_gateway::gateway::target::App;
+use usersig_gateway::model::ceiling::Ceiling;
 use usersig_gateway::model::secret::SecretKey;
 use usersig_gateway::net::stop::Stopper;
 use usersig_gateway::sandbox::SandboxApp;
@@ -19,12 +22,15 @@ use usersig_gateway::telemetry::metrics::Metrics;
 
 use crate::browser::Browser;
 use crate::client::send;
-use crate::world::{Builder, KEY, World, post};
+use crate::world::{Builder, KEY, World, api, post};
 
 const READ: &str = "live_config/get_callback";
 
 /// Its ceiling is 10 a second.
 const SLOW: &str = "live_engine_http_srv/get_room_list";
+
+/// Here its ceiling is one an hour.
+const RARE: &str = "live_engine_http_srv/get_room_info";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn it_shows_what_goes_on_and_keeps_itself_fresh() {
@@ -43,16 +49,16 @@ async fn it_shows_what_goes_on_and_keeps_itself_fresh() {
     }
     assert_eq!(call(&world, "live", "live_config/get_callback_token", "billing", "3s").await, 200);
     assert_eq!(call(&world, "live", READ, "<script>pwned=1</script>", "3s").await, 200);
-    let mut refused = 0;
-    while refused < 3 {
-        refused += u64::from(call(&world, "live", SLOW, "gifts", "0").await == 429);
+    assert_eq!(call(&world, "live", RARE, "ops", "3s").await, 200);
+    for _ in 0..3 {
+        assert_eq!(call(&world, "live", RARE, "gifts", "0").await, 429);
     }
     let cells = until_row(&browser, "gifts", "Refused here", "3");
     assert_eq!((&cells["Failed otherwise"], &cells["Waiting now"]), (&json!("0"), &json!("0")));
     assert_eq!(row(&browser, "billing")["Failed otherwise"], "1");
     assert_eq!(row(&browser, "<script>pwned=1</script>")["Refused here"], "0");
     assert_eq!(row(&browser, READ)["ErrorCodes"], "ok× 41");
-    assert!(text_of(&browser, ".verdict").contains(&format!("3 calls of {SLOW} got no turn")));
+    assert!(text_of(&browser, ".verdict").contains(&format!("3 calls of {RARE} got no turn")));
     let error = text_of(&browser, ".errors > li[data-key*='100302']");
     for part in ["no webhook token is configured", "called by billing", "gw-", "Id-"] {
         assert!(error.contains(part), "{part}: {error}");
@@ -72,7 +78,9 @@ async fn it_shows_what_goes_on_and_keeps_itself_fresh() {
     until_row(&browser, "gifts", "Waiting now", "0");
 
     // One app is stopped, the other goes on.
-    while call(&world, "shop", READ, "orders", "3s").await != 503 {}
+    for _ in 0..20 {
+        call(&world, "shop", READ, "orders", "3s").await;
+    }
     until_row(&browser, "shop", "State", "stopped");
     assert_eq!(row(&browser, "live")["State"], "in service");
     assert_eq!(text_of(&browser, ".verdict h2"), "In trouble");
@@ -241,6 +249,8 @@ async fn world_of_two_apps() -> World {
         live.apps.add(shop, false).unwrap();
         live.upstream.total_timeout = Duration::from_secs(90);
         live.ceiling.max_wait = Duration::from_secs(60);
+        let hourly = Ceiling { limit: NonZeroU32::MIN, period: Duration::from_secs(3600) };
+        live.ceiling.api.insert(api(RARE), ApiCeiling::Periods(vec![hourly]));
     });
     let right = SecretKey::new(KEY).unwrap();
     builder.sandbox.apps.push(SandboxApp::new("1400000002".parse().unwrap(), vec![right]));
