@@ -55,6 +55,7 @@
 //! | a key file is open to everybody, or everybody may send calls elsewhere by the configuration | `config::disk` | `check::a_key_file_that_everybody_may_read_is_a_warning`, `check::a_file_that_everybody_may_write_is_a_warning` |
 //! | a crash writes the memory to a disk | `cli`: no core dumps | `life_cycle::a_crash_writes_no_memory_to_a_disk` |
 //! | a key that was exchanged is used on, or a new one is not taken | `config::watch`, `gateway::credentials` | `reload::a_key_that_is_exchanged_in_its_file_is_taken_by_itself`, `reload::once_a_new_key_is_in_the_file_no_call_fails_for_the_old_one` |
+//! | a key that is no longer in use is found in memory | `model::secret`, `config::disk`: wiped when dropped | `reload::a_key_that_was_exchanged_is_wiped_from_memory` |
 //! | a caller's own credentials travel on, or the gateway's travel twice | `gateway::forward::rewrite` | `signing::a_call_without_credentials_arrives_with_each_of_the_five_once`, `rewriting::only_the_headers_of_the_contract_travel_out` |
 //! | a caller makes calls that it may not make | `gateway::policy`, before a turn is taken or anything signed | `rules::a_refused_call_costs_no_token_and_its_body_is_not_waited_for`, `rules::the_source_address_decides_and_no_header_does` |
 //! | a caller writes a path so that the rule sees another API than Tencent | `gateway::target`: decided and forwarded on one parsed value | `rules::no_way_of_writing_a_request_reaches_another_api_or_app`, `routing::an_odd_path_gets_a_clear_no_and_is_never_sent` |

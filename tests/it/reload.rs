@@ -1,5 +1,6 @@
 //! The real binary takes a changed configuration while it runs, or says why not.
 
+use std::os::unix::fs::FileExt;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::sync::Arc;
@@ -114,6 +115,48 @@ async fn a_key_that_is_exchanged_in_its_file_is_taken_by_itself() {
         assert_eq!(send(&gateway.gateway, post(READ, "{}")).await.codes(), (200, 0));
     }
     sandbox.stop().await;
+}
+
+/// Everything that the process has in memory is looked through, so a copy that is left anywhere is found.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_was_exchanged_is_wiped_from_memory() {
+    let sandbox = sandbox().await;
+    let gateway = Serving::start(&sandbox, "");
+    assert_eq!(send(&gateway.gateway, post(READ, "{}")).await.codes(), (200, 0));
+    let copies = |key: &str| copies_in_memory(gateway.process.id(), key.as_bytes());
+    assert!(copies(KEY) > 0, "it is looked for in the right way");
+    assert!(sandbox.control().set_keys(sdkappid(), vec![SecretKey::new(NEW_KEY).unwrap()]));
+    replace(&gateway.folder().join("live.key"), |_| NEW_KEY.to_owned());
+    assert_eq!(reload(&gateway).await.0, 200);
+    assert_eq!(send(&gateway.gateway, post(READ, "{}")).await.codes(), (200, 0));
+    assert!(copies(NEW_KEY) > 0);
+    let wiped = async {
+        // Calls that were under way may hold it a moment longer.
+        while copies(KEY) > 0 {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    let wiped = tokio::time::timeout(Duration::from_secs(60), wiped).await;
+    assert!(wiped.is_ok(), "{} copies are left", copies(KEY));
+    sandbox.stop().await;
+}
+
+/// How often these bytes stand in a process's memory (proc_pid_mem(5)).
+fn copies_in_memory(process: u32, bytes: &[u8]) -> usize {
+    let maps = std::fs::read_to_string(format!("/proc/{process}/maps")).unwrap();
+    let memory = std::fs::File::open(format!("/proc/{process}/mem")).unwrap();
+    let writable =
+        maps.lines().filter(|line| line.split(' ').nth(1).is_some_and(|rights| rights.starts_with("rw")));
+    let copies = writable.map(|line| {
+        let (first, rest) = line.split_once('-').unwrap();
+        let [first, end] =
+            [first, rest.split(' ').next().unwrap()].map(|at| u64::from_str_radix(at, 16).unwrap());
+        let mut area = vec![0; usize::try_from(end - first).unwrap()];
+        // What went away meanwhile holds nothing.
+        let read = memory.read_at(&mut area, first).unwrap_or(0);
+        memchr::memmem::find_iter(&area[..read], bytes).count()
+    });
+    copies.sum()
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -117,9 +117,11 @@ impl Drop for Slow {
     }
 }
 
-/// Waits until nearly all are open; gives how many.
+/// Waits until nearly all are open, and making them is over; gives how many.
 async fn until_open(gateway: &Serving, connections: usize) -> usize {
-    until(gateway, |open| open * 20 >= connections * 19).await
+    let open = until(gateway, |open| open * 20 >= connections * 19).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    open
 }
 
 async fn until(gateway: &Serving, is_so: impl Fn(usize) -> bool) -> usize {

@@ -33,7 +33,8 @@ pub struct Health {
 #[derive(Debug)]
 pub(super) struct AppHealth {
     app: Arc<App>,
-    sites: Box<[Site]>,
+    /// Those of the app as it is and as it was before a reload, if it calls as before.
+    sites: Arc<[Site]>,
 }
 
 /// How one endpoint of one app is.
@@ -78,12 +79,14 @@ impl Health {
         let before = self.apps.load_full();
         let after = apps.all().into_iter().map(|app| {
             let known = before.get(&app.sdkappid).filter(|known| calls_alike(&known.app, app));
-            (app.sdkappid, known.map_or_else(|| Arc::new(AppHealth::of(app)), Arc::clone))
+            // The app as it was is let go, since it holds keys that may have been exchanged.
+            let health = known.map_or_else(|| AppHealth::of(app), |known| known.now_of(app));
+            (app.sdkappid, Arc::new(health))
         });
         let after: Arc<HashMap<_, _>> = Arc::new(after.collect());
         self.apps.store(Arc::clone(&after));
         for (sdkappid, gone) in &*before {
-            if after.get(sdkappid).is_none_or(|kept| !Arc::ptr_eq(kept, gone)) {
+            if after.get(sdkappid).is_none_or(|kept| !Arc::ptr_eq(&kept.sites, &gone.sites)) {
                 gone.forget(&self.tell.metrics);
             }
         }
@@ -155,7 +158,7 @@ impl Health {
 }
 
 fn endpoints(apps: &HashMap<SdkAppId, Arc<AppHealth>>) -> impl Iterator<Item = &Endpoint> {
-    apps.values().flat_map(|app| &app.sites).map(|site| &site.endpoint)
+    apps.values().flat_map(|app| &*app.sites).map(|site| &site.endpoint)
 }
 
 /// Whether what calls of one found holds for the other.
@@ -176,16 +179,21 @@ impl AppHealth {
         Self { app: Arc::clone(app), sites: endpoints.into_iter().map(Site::of).collect() }
     }
 
+    /// What is known stays known, of the app as it is now.
+    fn now_of(&self, app: &Arc<App>) -> Self {
+        Self { app: Arc::clone(app), sites: Arc::clone(&self.sites) }
+    }
+
     fn forgotten(app: &Arc<App>) -> Self {
         let health = Self::of(app);
-        for site in &health.sites {
+        for site in &*health.sites {
             site.lock().forgotten = true;
         }
         health
     }
 
     fn forget(&self, metrics: &Metrics) {
-        for site in &self.sites {
+        for site in &*self.sites {
             let mut state = site.lock();
             state.forgotten = true;
             metrics.endpoint_forgotten(self.app.name.as_str(), &site.endpoint);

@@ -107,6 +107,10 @@ async fn an_app_that_calls_as_before_keeps_what_is_known_and_a_changed_one_does_
         ),
         None
     );
+    // Then the app as it was is gone, and its keys with it.
+    let gone = Arc::downgrade(before.default_app().unwrap());
+    drop(before);
+    assert!(gone.upgrade().is_none());
 
     fixture.answer(0, Visit::Usual, NOW - 3600);
     assert!(fixture.says("clock_skew_seconds{endpoint=\"a.example\"} 3600"));
