@@ -36,7 +36,7 @@ mod tokens;
 #[cfg(test)]
 mod tests;
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -62,9 +62,11 @@ use shared::Replica;
 pub struct Admission {
     settings: ArcSwap<Settings>,
     books: RwLock<HashMap<SdkAppId, Arc<Book>>>,
-    /// A book was opened where there was none.
-    opened: Notify,
     arrivals: AtomicU64,
+    /// Nobody looks after the ceilings: no call has come for a while.
+    unwatched: AtomicBool,
+    /// One has come since.
+    came: Notify,
     /// Where turns are handed out: a runtime that outlives every call.
     runtime: Handle,
     started: Instant,
@@ -160,8 +162,9 @@ impl Admission {
         Self {
             settings: ArcSwap::from_pointee(settings),
             books: RwLock::default(),
-            opened: Notify::new(),
             arrivals: AtomicU64::new(0),
+            unwatched: AtomicBool::new(false),
+            came: Notify::new(),
             runtime,
             started,
             replica: None,
@@ -182,6 +185,10 @@ impl Admission {
 
     /// A call comes in.
     pub fn arrive(&self) -> Arrival {
+        // Nearly never so, and then only read: no call writes what others read for it.
+        if self.unwatched.load(Ordering::Relaxed) && self.unwatched.swap(false, Ordering::Relaxed) {
+            self.came.notify_one();
+        }
         Arrival { number: self.arrivals.fetch_add(1, Ordering::Relaxed), returns: false }
     }
 
@@ -281,11 +288,7 @@ impl Admission {
         // Until when a ceiling's period is not warned of again.
         let mut warned: HashMap<(AppName, Arc<str>, usize), Instant> = HashMap::default();
         loop {
-            // A gateway with nothing to do sleeps.
-            while self.books.read().unwrap_or_else(PoisonError::into_inner).is_empty() {
-                self.opened.notified().await;
-            }
-            tokio::time::sleep(LOOK_EVERY).await;
+            self.until_the_next_look().await;
             let now = Instant::now();
             warned.retain(|_, until| now < *until);
             for nearly_used in self.books().iter().flat_map(|book| book.nearly_used()) {
@@ -297,6 +300,16 @@ impl Admission {
                 });
             }
             self.forget_idle();
+        }
+    }
+
+    /// A gateway with nothing to do sleeps: without calls, all that is left to do is to forget.
+    async fn until_the_next_look(&self) {
+        let before = self.arrivals.load(Ordering::Relaxed);
+        tokio::time::sleep(LOOK_EVERY).await;
+        if self.arrivals.load(Ordering::Relaxed) == before {
+            self.unwatched.store(true, Ordering::Relaxed);
+            _ = tokio::time::timeout(FORGET_EVERY, self.came.notified()).await;
         }
     }
 
@@ -322,9 +335,6 @@ impl Admission {
         let known = self.books.read().unwrap_or_else(PoisonError::into_inner).get(&app.sdkappid).cloned();
         known.unwrap_or_else(|| {
             let mut books = self.books.write().unwrap_or_else(PoisonError::into_inner);
-            if books.is_empty() {
-                self.opened.notify_one();
-            }
             let named = (app.sdkappid, app.name.clone());
             let replica = self.replica.clone();
             let new = || Arc::new(Book::new(named, self.runtime.clone(), self.started, replica));
@@ -347,6 +357,8 @@ impl Arrival {
 
 /// How long a call waits after [`Throttle::Second`].
 pub const SECOND_PAUSE: Duration = Duration::from_secs(1);
+/// How often idle ceilings are forgotten while no call comes.
+const FORGET_EVERY: Duration = Duration::from_secs(10);
 /// How often ceilings are looked at: a count of the last second changes that fast.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How often the same ceiling is warned of, or else once a period: what is used of a day's calls stays so for hours.
