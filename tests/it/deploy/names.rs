@@ -92,10 +92,9 @@ fn every_command_has_its_flags() {
 fn every_key_of_the_configuration_exists() {
     let keys = table(&readme(), "| key | default | meaning |");
     let tables: BTreeSet<&str> = keys.iter().filter_map(|key| key.split('.').next()).collect();
-    // Sharing through Redis is a table that this version does not know yet; the other is a label of Kubernetes'.
-    let foreign = ["ceiling.redis", "app.kubernetes.io"];
+    // A label of Kubernetes'.
     let known = |key: &str| {
-        foreign.iter().any(|start| key.starts_with(start))
+        key.starts_with("app.kubernetes.io")
             || keys.iter().any(|one| one == key || one.starts_with(&format!("{key}.")))
     };
     let mut seen = 0;

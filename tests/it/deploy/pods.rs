@@ -256,14 +256,6 @@ fn load(text: &str) -> Loaded {
     }
     let folder_name = folder.path().to_str().unwrap();
     let text = text.replace("/run/secrets", folder_name).replace("/run/quit", folder_name);
-    let text = without_store(&text);
     fs::write(&file, &text).unwrap();
     config::load(&file, &Environment::default()).unwrap_or_else(|problems| panic!("{problems}: {text}"))
-}
-
-/// Sharing through Redis is a table that this version does not know yet.
-fn without_store(text: &str) -> String {
-    let Some((before, store)) = text.split_once("\n[ceiling.redis]") else { return text.to_owned() };
-    let after = store.split_once("\n[").map_or(String::new(), |(_, after)| format!("[{after}"));
-    format!("{before}{after}")
 }
