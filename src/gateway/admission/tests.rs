@@ -7,6 +7,7 @@ mod exact;
 mod gate;
 mod idle;
 mod levels;
+mod replicas;
 mod shared;
 mod starving;
 mod told;

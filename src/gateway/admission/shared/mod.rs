@@ -23,7 +23,7 @@ mod replica;
 #[cfg(test)]
 pub(crate) mod model;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 pub use client::{Redis, RedisAddress, RedisPlace};
 pub use contact::StoreMode;
