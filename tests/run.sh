@@ -32,7 +32,7 @@ main() {
     # `--examples`, of which there are none, has dependencies keep the features that tests give them: without it, half of
     # them are checked a second time.
     step "Documentation"
-    RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --document-private-items --locked --lib --bins --examples
+    RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --document-private-items --locked --lib --examples
     step "Static program"
     build_static_program
     step "Tests"
