@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tokio::task::JoinSet;
 use usersig_gateway::admin::{
     self, ApiStatus, AppStatus, CallerStatus, CodeStatus, EndpointStatus, ErrorStatus, Orders, Readiness,
-    ReadinessState, State, Status, TrippedApp,
+    ReadinessState, State, Status, StoreMode, StoreStatus, TrippedApp,
 };
 use usersig_gateway::gateway::admission::ApiCeiling;
 use usersig_gateway::gateway::target::App;
@@ -123,6 +123,12 @@ async fn whatever_stands_in_it_is_text_and_everybody_can_read_it() {
     browser.seen_by(WIDE, false);
     keyboard(&browser);
     labels(&browser);
+
+    let degraded = serve(without_store(), &stopper).await;
+    browser.open(&format!("http://{degraded}/"));
+    assert_eq!(text_of(&browser, ".verdict h2"), "Worth a look");
+    assert!(text_of(&browser, ".findings").contains("connection refused"));
+    look(&browser, "degraded");
     stopper.advance(usersig_gateway::net::stop::Phase::Killed);
 }
 
@@ -323,6 +329,17 @@ fn hostile() -> Status {
             request_id: text(),
             tencent_request_id: Some(text()),
         }],
+        ..Status::default()
+    }
+}
+
+/// Several gateways shared their ceilings, until the store was lost.
+fn without_store() -> Status {
+    let error = Some("connection refused".to_owned());
+    Status {
+        readiness: ReadinessState::Ready,
+        window_seconds: 60.0,
+        store: StoreStatus { mode: StoreMode::Degraded, for_seconds: Some(12), replicas: Some(3), error },
         ..Status::default()
     }
 }
