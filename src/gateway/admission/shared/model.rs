@@ -189,12 +189,14 @@ impl Model {
         let lending = Lending { now, quiet, terms, name: &ask.opening.name, replicas };
         let loans = ask.ceilings.iter().map(|wish| {
             let bucket = app.buckets.entry(wish.id.clone()).or_default();
-            lending.lend(bucket, wish)
+            let loan = lending.lend(bucket, wish);
+            // Looked at when it was asked for only: what an epoch's beginning left empty stays until then.
+            if bucket.is_empty() {
+                app.buckets.remove(&wish.id);
+            }
+            loan
         });
         let loans = loans.collect();
-        app.buckets.retain(|_, bucket| {
-            !bucket.periods.is_empty() || !bucket.waiters.is_empty() || !bucket.registered.is_empty()
-        });
         Lent::Loans { now, born: app.born.clone(), quiet, loans }
     }
 }
@@ -290,6 +292,15 @@ struct Lending<'a> {
     terms: &'a Terms,
     name: &'a Arc<str>,
     replicas: &'a Replicas,
+}
+
+// === impl Bucket ===
+
+impl Bucket {
+    /// Whether nothing is known of it but its credit.
+    fn is_empty(&self) -> bool {
+        self.periods.is_empty() && self.waiters.is_empty() && self.registered.is_empty()
+    }
 }
 
 // === impl Lending ===
