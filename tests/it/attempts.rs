@@ -14,7 +14,7 @@ use usersig_gateway::model::secret::SecretKey;
 use usersig_gateway::sandbox::{Delay, Effect, Fault, Report, Sandbox};
 
 use crate::canned_server::CannedServer;
-use crate::world::{Answer, Builder, World, api, key, post};
+use crate::world::{Answer, Builder, World, api, key, nowhere, post};
 
 const READ: &str = "live_config/get_callback";
 const WRITE: &str = "openim/sendmsg";
@@ -205,7 +205,7 @@ async fn retries_stay_within_their_share_of_calls() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_write_that_reached_nobody_is_repeated() {
-    let nowhere = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let nowhere = nowhere();
     let world = Builder::new().calling(&[&format!("http://{nowhere}")]).start().await;
     let answer = world.call(WRITE, "{}").await;
     assert_eq!((answer.codes(), attempts(&answer)), ((502, 9_900_502), "3"));

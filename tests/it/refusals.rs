@@ -14,7 +14,7 @@ use usersig_gateway::model::error_code::ErrorCode;
 use usersig_gateway::sandbox::{Effect, Fault};
 
 use crate::client::exchange;
-use crate::world::{Answer, Builder, World, api, post};
+use crate::world::{Answer, Builder, World, api, nowhere, post};
 
 const GET_CALLBACK: &str = "/v4/live_config/get_callback";
 const ONCE_A_MINUTE: &str = "live_config/delete_callback";
@@ -92,8 +92,7 @@ async fn a_refusal_says_whether_the_call_may_have_been_executed() {
 /// A gateway with an app that cannot be reached, one that cannot be signed for, tight limits, and an API that may be
 /// called once a minute.
 async fn troubled(http_status: HttpStatus) -> World {
-    // Bound and dropped: nothing listens there.
-    let nowhere = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let nowhere = nowhere();
     let mut builder = Builder::new().tuned(move |live: &mut gateway::Settings| {
         let app = (**live.apps.named("live").unwrap()).clone();
         let endpoints = Endpoints::private(vec![format!("http://{nowhere}").parse().unwrap()]);

@@ -22,7 +22,7 @@ use usersig_gateway::sandbox::{Effect, Fault, Sandbox, SandboxApp, Settings};
 use crate::canned_server::CannedServer;
 use crate::client::send;
 use crate::process::Serving;
-use crate::world::{Answer, Builder, KEY, World, key, post, sdkappid};
+use crate::world::{Answer, Builder, KEY, World, key, nowhere, post, sdkappid};
 
 const READ: &str = "live_config/get_callback";
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
@@ -117,7 +117,7 @@ async fn traceparent_goes_on_to_tencent_only_if_that_is_switched_on() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_collector_that_is_gone_or_silent_costs_no_call_anything() {
     // One refuses connections, the other takes them and says nothing.
-    let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let gone = nowhere();
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     for address in [gone, silent.local_addr().unwrap()] {
         let mut builder = Builder::new();

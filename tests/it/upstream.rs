@@ -14,7 +14,7 @@ use usersig_gateway::clock::SystemClock;
 use usersig_gateway::model::endpoint::Endpoint;
 use usersig_gateway::sandbox::{Effect, Fault, Sandbox, SandboxApp, Settings};
 
-use crate::world::{Builder, World, key, sdkappid};
+use crate::world::{Builder, World, key, nowhere, sdkappid};
 
 const READ: &str = "live_config/get_callback";
 const WRITE: &str = "openim/sendmsg";
@@ -57,8 +57,7 @@ async fn a_connection_that_the_other_side_closed_costs_no_call() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_backup_is_called_while_nothing_was_sent() {
-    // Bound and dropped: nothing listens there.
-    let nowhere = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let nowhere = nowhere();
     let builder = Builder::new().with_app(move |app| {
         app.endpoints.v4.insert(0, format!("https://{nowhere}").parse().unwrap());
     });

@@ -1,7 +1,8 @@
 //! A whole gateway before a sandbox, over real sockets, for the length of a test.
 
+use std::net::SocketAddr;
 use std::num::NonZeroUsize;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -9,6 +10,7 @@ use http::Request;
 use http_body_util::Full;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
+use tokio::net::TcpSocket;
 use usersig_gateway::app::App;
 use usersig_gateway::clock::{SystemClock, WallClock};
 use usersig_gateway::config::settings::{Boot, DrainSettings, Settings};
@@ -49,6 +51,17 @@ pub(crate) fn sdkappid() -> SdkAppId {
 
 pub(crate) fn key() -> SecretKey {
     SecretKey::new(KEY).unwrap()
+}
+
+/// Where nobody listens, and nobody else can while the tests run: the port is taken.
+pub(crate) fn nowhere() -> SocketAddr {
+    static TAKEN: OnceLock<TcpSocket> = OnceLock::new();
+    let socket = TAKEN.get_or_init(|| {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        socket
+    });
+    socket.local_addr().unwrap()
 }
 
 pub(crate) fn api(name: &str) -> ApiName {
