@@ -92,16 +92,16 @@ async fn proxy_that_holds_the_second(
     first.await.unwrap();
 }
 
-/// Serves one CONNECT to its end.
+/// Serves one CONNECT to its end. Whoever asks may leave at any moment.
 async fn tunnel(mut client: TcpStream) {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
-        head.push(client.read_u8().await.unwrap());
+        let Ok(byte) = client.read_u8().await else { return };
+        head.push(byte);
     }
     let head = String::from_utf8(head).unwrap();
     let target = head.strip_prefix("CONNECT ").unwrap().split(' ').next().unwrap();
     let mut server = TcpStream::connect(target).await.unwrap();
-    // Whoever asked may have left.
     if client.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.is_ok() {
         _ = tokio::io::copy_bidirectional(&mut client, &mut server).await;
     }
