@@ -267,9 +267,8 @@ impl http_body::Body for Answer {
             AnswerKind::Http1(incoming) => {
                 ready!(incoming.poll_frame(cx)).map(|frame| frame.map_err(SendFailure::from))
             }
-            AnswerKind::Http2(incoming, lease) => {
-                ready!(Pin::new(incoming).poll_frame(cx)).map(|frame| frame.map_err(|error| lease.failed(error)))
-            }
+            AnswerKind::Http2(incoming, lease) => ready!(Pin::new(incoming).poll_frame(cx))
+                .map(|frame| frame.map_err(|error| lease.failed(error))),
         };
         Poll::Ready(frame.map(|frame| frame.map_err(SendError)))
     }
