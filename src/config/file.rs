@@ -9,9 +9,10 @@ use std::time::Duration;
 use http::HeaderName;
 
 use super::reader::{At, Field, Keys, List, Named, TableReader, Tables};
+use super::redis_url::RedisUrl;
 use super::words::{
-    AccessShare, BodyBytes, BufferBytes, CeilingText, Count, CountOrNone, HeadBytes, Headroom, RedisUrl,
-    Repeat, Share, Timeout, Workers,
+    AccessShare, BodyBytes, BufferBytes, CeilingText, Count, CountOrNone, HeadBytes, Headroom, Repeat, Share,
+    Timeout, Workers,
 };
 use crate::gateway::HttpStatus;
 use crate::gateway::admission::{ColdStart, Guarantee, Mode};
@@ -140,6 +141,12 @@ keys! {
         username_env: Field<String>,
         password_file: Field<PathBuf>,
         password_env: Field<String>,
+        sentinel_username_env: Field<String>,
+        sentinel_password_file: Field<PathBuf>,
+        sentinel_password_env: Field<String>,
+        ca_file: Field<PathBuf>,
+        cert_file: Field<PathBuf>,
+        key_file: Field<PathBuf>,
         timeout: Field<Timeout>,
         max_replicas: Field<NonZeroU32>,
         absent_for: Field<Duration>,

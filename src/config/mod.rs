@@ -37,6 +37,7 @@ mod findings;
 mod pem;
 mod problem;
 mod reader;
+mod redis_url;
 mod resolve;
 mod secret;
 pub mod settings;

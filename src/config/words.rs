@@ -5,12 +5,11 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use http::{HeaderName, Uri};
+use http::HeaderName;
 
 use super::document::Value;
 use super::reader::Scalar;
 use crate::gateway::HttpStatus;
-use crate::gateway::admission::shared::RedisPlace;
 use crate::gateway::admission::{ColdStart, Guarantee, Mode};
 use crate::gateway::caller::RuleName;
 use crate::gateway::policy::{ApiPattern, BadApiPattern};
@@ -65,13 +64,6 @@ pub(super) struct Headroom(pub(super) f64);
 /// The share of calls that get an access line.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct AccessShare(pub(super) f64);
-
-/// Where a Redis server is, and which of its databases is used.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct RedisUrl {
-    pub(super) place: RedisPlace,
-    pub(super) database: i64,
-}
 
 /// How often a call is repeated, API by API.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -159,44 +151,6 @@ impl Scalar for Option<Collector> {
         }
     }
 }
-
-impl Scalar for RedisUrl {
-    fn read(value: &Value) -> Result<Self, String> {
-        let wanted = "redis://HOST:PORT, rediss://HOST:PORT or unix:PATH, each with /DATABASE or ?db=DATABASE if it is \
-                      not 0; user and password have keys of their own";
-        value.as_text().and_then(redis_url).ok_or_else(|| wanted.into())
-    }
-}
-
-fn redis_url(text: &str) -> Option<RedisUrl> {
-    if let Some(path) = text.strip_prefix("unix:") {
-        let path = path.strip_prefix("//").unwrap_or(path);
-        let (path, database) = path.split_once("?db=").unwrap_or((path, "0"));
-        let is_path = path.starts_with('/') && !path.contains(['?', '#', '\0']);
-        let database = database.parse().ok().filter(|number| *number >= 0)?;
-        return is_path.then(|| RedisUrl { place: RedisPlace::Unix(path.into()), database });
-    }
-    let url: Uri = text.parse().ok()?;
-    let tls = match url.scheme_str()? {
-        "redis" => false,
-        "rediss" => true,
-        _ => return None,
-    };
-    let authority = url.authority().filter(|authority| !authority.as_str().contains('@'))?;
-    let host = authority.host().trim_start_matches('[').trim_end_matches(']');
-    let port = match authority.port() {
-        Some(port) => port.as_str().parse().ok().filter(|port| *port != 0)?,
-        None => REDIS_PORT,
-    };
-    let database = match url.path().trim_start_matches('/') {
-        "" => 0,
-        number => number.parse().ok().filter(|number| *number >= 0)?,
-    };
-    let is_whole = !host.is_empty() && url.query().is_none();
-    is_whole.then(|| RedisUrl { place: RedisPlace::Tcp { host: host.to_owned(), port, tls }, database })
-}
-
-const REDIS_PORT: u16 = 6379;
 
 impl Scalar for HeaderName {
     fn read(value: &Value) -> Result<Self, String> {

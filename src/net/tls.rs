@@ -4,9 +4,10 @@ mod client_names;
 
 use std::sync::{Arc, LazyLock};
 
+use rustls::client::WantsClientCert;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
-use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use rustls::{ClientConfig, ConfigBuilder, RootCertStore, ServerConfig};
 
 pub use client_names::{BadTlsName, ClientNames, TlsName};
 
@@ -60,17 +61,45 @@ impl ServerTls {
     }
 }
 
-/// What the upstream client needs: the platform's roots, else those built in, and `extra` beside them.
+/// TLS of a client that does not speak HTTP: whom it trusts, and what it shows.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ClientTls {
+    /// Trusted beside the platform's roots.
+    pub extra_roots: Vec<CertificateDer<'static>>,
+    /// For a server that wants to know who we are: a certificate chain, leaf first, and the leaf's private key.
+    pub identity: Option<(Vec<CertificateDer<'static>>, Arc<PrivateKeyDer<'static>>)>,
+}
+
+impl ClientTls {
+    /// What a connection needs.
+    ///
+    /// # Errors
+    /// When key and certificates do not fit.
+    pub fn config(&self) -> Result<Arc<ClientConfig>, rustls::Error> {
+        let builder = client(&self.extra_roots);
+        let config = match &self.identity {
+            None => builder.with_no_client_auth(),
+            Some((chain, key)) => builder.with_client_auth_cert(chain.clone(), key.clone_key())?,
+        };
+        Ok(Arc::new(config))
+    }
+}
+
+/// What the upstream client needs.
 pub(super) fn client_config(extra: &[CertificateDer<'static>]) -> Arc<ClientConfig> {
+    let mut config = client(extra).with_no_client_auth();
+    config.alpn_protocols = alpn();
+    Arc::new(config)
+}
+
+/// Trusts the platform's roots, else those built in, and `extra` beside them.
+fn client(extra: &[CertificateDer<'static>]) -> ConfigBuilder<ClientConfig, WantsClientCert> {
     let mut roots = platform_roots().clone();
     roots.add_parsable_certificates(extra.iter().cloned());
-    let mut config = ClientConfig::builder_with_provider(provider())
+    ClientConfig::builder_with_provider(provider())
         .with_protocol_versions(rustls::DEFAULT_VERSIONS)
         .expect("ring supports the default versions")
         .with_root_certificates(roots)
-        .with_no_client_auth();
-    config.alpn_protocols = alpn();
-    Arc::new(config)
 }
 
 /// Reads the platform's roots, which the first connection would wait for otherwise. Blocks.

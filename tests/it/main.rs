@@ -43,6 +43,7 @@ mod slow_connections;
 mod spoilt;
 mod start;
 mod status_page;
+mod stores;
 mod supply_chain;
 mod threats;
 mod traces;

@@ -1,26 +1,64 @@
 //! A real redis-server, and a network before it that can swallow what is sent.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-/// A server on a free port, which keeps nothing on disk. Dropped, it is killed.
+/// A server on a free port, which forgets everything when it ends. Dropped, it is killed.
 pub(crate) struct RedisServer {
     child: Child,
     port: u16,
+    program: PathBuf,
+    /// A replica writes down what it is sent first.
+    folder: TempDir,
+    arguments: Vec<String>,
 }
 
 impl RedisServer {
     pub(crate) async fn start() -> Self {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let server = Self { child: spawn(port), port };
+        Self::start_with(&[]).await
+    }
+
+    /// The same with more arguments.
+    pub(crate) async fn start_with(arguments: &[&str]) -> Self {
+        Self::of("redis-server".into(), arguments).await
+    }
+
+    /// The same of another program than Debian's.
+    pub(crate) async fn of(program: PathBuf, arguments: &[&str]) -> Self {
+        let (port, arguments) = (free_port(), arguments.iter().map(ToString::to_string).collect::<Vec<_>>());
+        let folder = tempfile::tempdir().unwrap();
+        let child = spawn(&program, folder.path(), port, &arguments);
+        let server = Self { child, port, program, folder, arguments };
         server.answers().await;
         server
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Says this to it, and gives what it answers.
+    pub(crate) async fn says<T: redis::FromRedisValue>(&self, command: &str) -> T {
+        self.tries(command).await.unwrap_or_else(|error| panic!("{command}: {error}"))
+    }
+
+    /// The same where it may refuse.
+    pub(crate) async fn tries<T: redis::FromRedisValue>(&self, command: &str) -> redis::RedisResult<T> {
+        let client = redis::Client::open((Ipv4Addr::LOCALHOST.to_string(), self.port))?;
+        let config = redis::AsyncConnectionConfig::new().set_response_timeout(Some(PATIENCE));
+        let mut connection = client.get_multiplexed_async_connection_with_config(&config).await?;
+        let mut words = command.split(' ');
+        let mut said = redis::cmd(words.next().unwrap_or_default());
+        words.for_each(|word| _ = said.arg(word));
+        said.query_async(&mut connection).await
     }
 
     pub(crate) fn address(&self) -> String {
@@ -35,7 +73,7 @@ impl RedisServer {
 
     /// After it was killed: a new one takes its place, which knows nothing.
     pub(crate) async fn restart_empty(&mut self) {
-        self.child = spawn(self.port);
+        self.child = spawn(&self.program, self.folder.path(), self.port, &self.arguments);
         self.answers().await;
     }
 
@@ -72,14 +110,25 @@ impl Drop for RedisServer {
     }
 }
 
-fn spawn(port: u16) -> Child {
-    Command::new("redis-server")
-        .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap_or_else(|error| panic!("cannot start redis-server (Debian package redis-server): {error}"))
+fn spawn(program: &Path, folder: &Path, port: u16, arguments: &[String]) -> Child {
+    let mut command = Command::new(program);
+    // A Sentinel has a file of its own, which must stand first.
+    let (file, arguments) = match arguments.split_first() {
+        Some((file, rest)) if !file.starts_with('-') => (Some(file), rest),
+        _ => (None, arguments),
+    };
+    command.current_dir(folder).args(file);
+    command.args(["--port", &port.to_string(), "--bind", "127.0.0.1"]).args(arguments);
+    if file.is_none() {
+        command.args(["--save", "", "--appendonly", "no"]);
+    }
+    let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+    child.unwrap_or_else(|error| panic!("cannot start {} (see tests/run.sh): {error}", program.display()))
+}
+
+/// A port of this machine that nobody has just now.
+pub(crate) fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 /// A way to a server on which everything can get lost, without a word to either side.

@@ -1,17 +1,24 @@
 //! `[ceiling.redis]`: the store of ceilings that several gateways share.
 
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
+
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::{Context, written};
 use crate::config::disk;
 use crate::config::file::{CeilingTable, Redis};
 use crate::config::findings::Spot;
+use crate::config::pem;
 use crate::config::problem::{Fault, quote};
 use crate::config::reader::{At, Field};
+use crate::config::redis_url::{RedisUrl, UrlPlace};
 use crate::config::settings::RedisSettings;
 use crate::config::words::Timeout;
-use crate::gateway::admission::shared::RedisAddress;
+use crate::gateway::admission::shared::{RedisAddress, RedisLogin, RedisPlace};
 use crate::model::secret::Password;
+use crate::net::tls::ClientTls;
 
 /// The store; `None` when there is none, or a problem was told.
 pub(super) fn resolve(ceiling: &CeilingTable, context: &mut Context<'_>) -> Option<RedisSettings> {
@@ -37,15 +44,88 @@ pub(super) fn resolve(ceiling: &CeilingTable, context: &mut Context<'_>) -> Opti
             .to_owned();
         context.findings.warning(&share.spot, text);
     }
-    let username = variable(&redis.username_env, context);
-    let password = password(redis, context);
-    let address = RedisAddress {
-        place: url?.value.place.clone(),
-        database: url?.value.database,
-        username: username?,
-        password: password?,
+    let address = url.and_then(|url| address(redis, &url.value, context));
+    Some(RedisSettings { address: address?, timeout, max_replicas: max_replicas?.value, absent_for })
+}
+
+fn address(redis: &Redis, url: &RedisUrl, context: &mut Context<'_>) -> Option<RedisAddress> {
+    let server = login(&redis.username_env, &redis.password_file, &redis.password_env, context);
+    let sentinel = [&redis.sentinel_username_env, &redis.sentinel_password_env];
+    let sentinel = sentinel.into_iter().find_map(|field| field.given().map(|at| &at.spot));
+    let sentinel = sentinel.or(redis.sentinel_password_file.given().map(|at| &at.spot));
+    let place = match (&url.place, sentinel) {
+        (UrlPlace::Sentinels(sentinels, master), _) => {
+            let (file, variable) = (&redis.sentinel_password_file, &redis.sentinel_password_env);
+            let login = login(&redis.sentinel_username_env, file, variable, context);
+            let (sentinels, master) = (sentinels.clone(), master.clone());
+            login.map(|login| RedisPlace::Sentinels { sentinels, master, login })
+        }
+        (_, Some(spot)) => {
+            let text =
+                "there is no Sentinel: the URL begins with redis-sentinel:// or rediss-sentinel:// for one";
+            context.findings.problem(spot, Fault::Remark(text.into()));
+            None
+        }
+        (UrlPlace::Servers(hosts), None) => Some(RedisPlace::Servers(hosts.clone())),
+        (UrlPlace::Unix(path), None) => Some(RedisPlace::Unix(path.into())),
     };
-    Some(RedisSettings { address, timeout, max_replicas: max_replicas?.value, absent_for })
+    let tls = tls(redis, url.tls, context);
+    Some(RedisAddress { place: place?, database: url.database, login: server?, tls: tls? })
+}
+
+/// What TLS needs, if there is any; the outer `None`: a problem was told.
+fn tls(redis: &Redis, is_on: bool, context: &mut Context<'_>) -> Option<Option<ClientTls>> {
+    let files = [&redis.ca_file, &redis.cert_file, &redis.key_file];
+    if !is_on {
+        let given = files.into_iter().find_map(Field::given);
+        if let Some(at) = given {
+            let text = "there is no TLS: the URL begins with rediss:// or rediss-sentinel:// for it";
+            context.findings.problem(&at.spot, Fault::Remark(text.into()));
+        }
+        return given.is_none().then_some(None);
+    }
+    let extra_roots = match &redis.ca_file {
+        Field::Given(at) => context.read(at, pem::roots),
+        Field::Absent => Some(Vec::new()),
+        Field::Wrong => None,
+    };
+    let identity = match (&redis.cert_file, &redis.key_file) {
+        (Field::Absent, Field::Absent) => Some(None),
+        (Field::Given(chain), Field::Given(key)) => identity(chain, key, context).map(Some),
+        (Field::Given(alone), Field::Absent) | (Field::Absent, Field::Given(alone)) => {
+            let fault = Fault::found("one of cert_file and key_file", "both or neither");
+            context.findings.problem(&alone.spot, fault);
+            None
+        }
+        (Field::Wrong, _) | (_, Field::Wrong) => None,
+    };
+    Some(Some(ClientTls { extra_roots: extra_roots?, identity: identity? }))
+}
+
+type Identity = (Vec<CertificateDer<'static>>, Arc<PrivateKeyDer<'static>>);
+
+fn identity(chain: &At<PathBuf>, key: &At<PathBuf>, context: &mut Context<'_>) -> Option<Identity> {
+    let read = (context.read(chain, pem::certificates), context.read(key, pem::private_key));
+    context.warn_if_open_to_all(&context.folder.join(&key.value), &key.spot);
+    let (certificates, private_key) = (read.0?, read.1?);
+    if let Err(error) = pem::belong_together(&certificates, &private_key) {
+        let text = format!("the certificate and its private key cannot be used together: {error}");
+        context.findings.problem(&chain.spot, Fault::Remark(text));
+        return None;
+    }
+    Some((certificates, Arc::new(private_key)))
+}
+
+/// Who we are; `None`: a problem was told.
+fn login(
+    username: &Field<String>,
+    password_file: &Field<PathBuf>,
+    password_env: &Field<String>,
+    context: &mut Context<'_>,
+) -> Option<RedisLogin> {
+    let username = variable(username, context);
+    let password = password(password_file, password_env, context);
+    Some(RedisLogin { username: username?, password: password? })
 }
 
 /// What an environment variable holds, if one is named; the outer `None`: a problem was told.
@@ -60,8 +140,12 @@ fn variable(name: &Field<String>, context: &mut Context<'_>) -> Option<Option<St
 }
 
 /// The password from the one source that is named, if one is; the outer `None`: a problem was told.
-fn password(redis: &Redis, context: &mut Context<'_>) -> Option<Option<Password>> {
-    match (&redis.password_file, &redis.password_env) {
+fn password(
+    file: &Field<PathBuf>,
+    variable_name: &Field<String>,
+    context: &mut Context<'_>,
+) -> Option<Option<Password>> {
+    match (file, variable_name) {
         (Field::Given(file), Field::Absent) => {
             let path = context.folder.join(&file.value);
             context.findings.reads(&path);
@@ -80,7 +164,7 @@ fn password(redis: &Redis, context: &mut Context<'_>) -> Option<Option<Password>
             Some(Some(password))
         }
         (Field::Absent, Field::Given(_)) => {
-            Some(variable(&redis.password_env, context)?.as_deref().and_then(Password::new))
+            Some(variable(variable_name, context)?.as_deref().and_then(Password::new))
         }
         (Field::Given(_), Field::Given(variable)) => {
             let fault = Fault::found("both password_file and password_env", "one of them");

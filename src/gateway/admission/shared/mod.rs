@@ -5,14 +5,17 @@
 //! while there is room. The chapter [`shared_ceiling`](crate::manual::shared_ceiling) has the rules and why no second
 //! sees more than the ceiling, whatever fails.
 //!
-//! - [`protocol`]: what is said. `lend.lua` and `meet.lua` are how the store understands it, [`client`] how it gets there.
+//! - [`protocol`]: what is said. `lend.lua` and `meet.lua` are how the store understands it, [`client`] how it gets there,
+//!   and [`connect`] how to find the server, which [`address`] says.
 //! - [`calibration`]: what time is it at the store?
 //! - [`contact`]: how does this replica stand with it, and what may it do?
 //! - [`lease`]: what is on loan of one ceiling? [`part`]: what may be sent of it without the store?
 //! - [`replica`]: the task that keeps in touch.
 
+mod address;
 mod calibration;
 mod client;
+mod connect;
 mod contact;
 mod encode;
 mod lease;
@@ -25,7 +28,8 @@ pub(crate) mod model;
 #[cfg(test)]
 pub(super) mod tests;
 
-pub use client::{Redis, RedisAddress, RedisPlace};
+pub use address::{RedisAddress, RedisHost, RedisLogin, RedisPlace};
+pub use client::Redis;
 pub use contact::StoreMode;
 pub(super) use contact::{Open, Standing};
 pub(super) use lease::{Backing, Leases};
