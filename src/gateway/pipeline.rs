@@ -1,33 +1,36 @@
 //! The way of one call, a line a step; and around it what happens whatever the call becomes: a record and a reply.
 
+mod in_flight;
+mod request;
+
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, header};
+use http::{Request, Response};
 use http_body::Body;
-use serde::de::IgnoredAny;
 use tokio::time::Instant;
 
+pub use self::in_flight::InFlight;
+use self::in_flight::Place;
+use self::request::{Deadline, accept, one_host, only_chunked, only_post, read_body};
 use super::admission::Admission;
 use super::attempt::{Budgets, Tie};
 use super::caller::{self, Caller};
 use super::credentials::Credentials;
 use super::forward::{Call, Health};
 use super::record::Record;
-use super::rejection::{BadBody, Rejection};
+use super::rejection::Rejection;
 use super::reply::{self, Aside, Content, Relayed, ReplyBody};
 use super::target::{self, Apis};
 use super::trip::Trips;
 use super::{Limits, Settings, attempt, policy};
-use crate::net::body::{self, Counted, CountedError, Part, ReadError, Room};
+use crate::net::body::Room;
 use crate::net::client::{Client, OwnListeners};
 use crate::net::listener::Peer;
 use crate::net::remote::Remote;
@@ -225,91 +228,6 @@ impl Gateway {
     }
 }
 
-/// Until when the caller waits for its call, by its own word: the body's way here included.
-#[derive(Debug, Clone, Copy)]
-struct Deadline(Option<(Instant, Duration)>);
-
-impl Deadline {
-    fn of(began: Instant, caller: &Caller) -> Self {
-        Self(caller.wishes().timeout.map(|timeout| (began + timeout, timeout)))
-    }
-
-    /// Until when the body must be there, and the limit that says so.
-    fn of_body(self, now: Instant, limit: Duration) -> (Instant, Duration) {
-        let until = now + limit;
-        self.0.filter(|(wished, _)| *wished < until).unwrap_or((until, limit))
-    }
-
-    /// Until when a call must be answered whose body is there `now`.
-    fn of_call(self, now: Instant, total_timeout: Duration) -> Instant {
-        let until = now + total_timeout;
-        self.0.map_or(until, |(wished, _)| wished.min(until))
-    }
-}
-
-/// All that the caller accepts: several lines are one list (RFC 9110, section 5.3).
-fn accept(headers: &HeaderMap) -> Option<HeaderValue> {
-    let mut lines = headers.get_all(header::ACCEPT).iter();
-    let (first, second) = (lines.next()?, lines.next());
-    let Some(second) = second else { return Some(first.clone()) };
-    let all: Vec<_> = [first, second].into_iter().chain(lines).map(HeaderValue::as_bytes).collect();
-    HeaderValue::from_bytes(&all.join(&b", "[..])).ok()
-}
-
-/// RFC 9112, section 3.2: an HTTP/1.1 request has one `host`. What it says is of no interest here.
-fn one_host(head: &http::request::Parts) -> Result<(), Rejection> {
-    let hosts = head.headers.get_all(header::HOST).iter().count();
-    if hosts > 1 || (hosts == 0 && head.version == http::Version::HTTP_11) {
-        return Err(Rejection::Host(hosts));
-    }
-    Ok(())
-}
-
-/// hyper looks at the last transfer coding only, and takes the others for none (RFC 9112, section 6.1).
-fn only_chunked(head: &http::request::Parts) -> Result<(), Rejection> {
-    let mut lines = head.headers.get_all(header::TRANSFER_ENCODING).iter();
-    match (lines.next().map(|line| line.as_bytes().trim_ascii()), lines.next()) {
-        (None, _) => Ok(()),
-        (Some(coding), None) if coding.eq_ignore_ascii_case(b"chunked") => Ok(()),
-        _ => Err(Rejection::Coding),
-    }
-}
-
-fn only_post(method: &Method) -> Result<(), Rejection> {
-    if method == Method::POST { Ok(()) } else { Err(Rejection::Method(method.clone())) }
-}
-
-/// Reads a body that Tencent would take: a JSON object. Nothing else costs a token.
-async fn read_body<B: Body>(
-    body: B,
-    headers: &HeaderMap,
-    mut part: Part,
-    limits: &Limits,
-    deadline: Deadline,
-) -> Result<Bytes, BadBody> {
-    let plain = |encoding: &HeaderValue| encoding.as_bytes().eq_ignore_ascii_case(b"identity");
-    if !headers.get_all(header::CONTENT_ENCODING).iter().all(plain) {
-        return Err(BadBody::Encoded);
-    }
-    let body = pin!(body);
-    let reading = body::read_capped(Counted::new(body, &mut part), limits.request_body);
-    let (until, limit) = deadline.of_body(Instant::now(), limits.body_timeout);
-    let body = match tokio::time::timeout_at(until, reading).await {
-        Ok(Ok(body)) => body,
-        Ok(Err(ReadError::TooLong { limit })) => return Err(BadBody::TooLong(limit)),
-        Ok(Err(ReadError::Broken(CountedError::NoRoom(no_room)))) => return Err(no_room.into()),
-        Ok(Err(ReadError::Broken(CountedError::Body(_)))) => return Err(BadBody::BrokenOff),
-        Err(_) => return Err(BadBody::TooSlow(limit)),
-    };
-    if body.trim_ascii().is_empty() {
-        return Ok(Bytes::from_static(b"{}"));
-    }
-    let text = std::str::from_utf8(&body).map_err(|error| BadBody::NotJson(error.to_string()))?;
-    // Serde's words give line and column and quote nothing.
-    let _: IgnoredAny = serde_json::from_str(text).map_err(|error| BadBody::NotJson(error.to_string()))?;
-    if text.trim_ascii_start().starts_with('{') { Ok(part.hold(body)) } else { Err(BadBody::NotAnObject) }
-}
-
 /// Ends the record now and gives up the place, or lets a long answer do both.
 fn record_relayed(record: Record, relayed: &mut Relayed, place: Place) {
     let status = relayed.status;
@@ -373,52 +291,6 @@ impl<F: Future + 'static, R> Drop for ToItsEnd<F, R> {
                 call.await;
             });
         }
-    }
-}
-
-/// How many calls are under way, within a bound.
-#[derive(Debug)]
-pub struct InFlight {
-    now: AtomicUsize,
-    most: usize,
-}
-
-/// A call's place among those under way.
-#[derive(Debug)]
-struct Place(Arc<InFlight>);
-
-impl InFlight {
-    /// At most `most`.
-    #[must_use]
-    pub fn at_most(most: usize) -> Self {
-        Self { now: AtomicUsize::new(0), most }
-    }
-
-    /// How many are under way.
-    #[must_use]
-    pub fn now(&self) -> usize {
-        self.now.load(Ordering::Relaxed)
-    }
-
-    /// How many may be.
-    #[must_use]
-    pub fn most(&self) -> usize {
-        self.most
-    }
-
-    fn enter(self: &Arc<Self>) -> Result<Place, Rejection> {
-        let place = Place(Arc::clone(self));
-        if self.now.fetch_add(1, Ordering::Relaxed) < self.most {
-            Ok(place)
-        } else {
-            Err(Rejection::Overloaded(self.most)) // dropping the place takes the count back
-        }
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.0.now.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

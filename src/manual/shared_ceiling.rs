@@ -97,7 +97,5 @@
 //! - **Memory lost twice.** A store that forgets while one replica was out of touch, and then hears only from that one,
 //!   does not know of a replica that joined between and is out of touch, too.
 //! - **More gateways than `max_replicas`** have no slot, so no part: they send nothing while the store is lost.
-//! - **Small ceilings may stand still.** Of ten calls a second, after a first burst none came for several seconds in some
-//!   runs, though the store was there. The cause is not known yet. There are never too many.
 //! - **A long period** that is longer than `absent_for` has no part at all: its tokens cannot be home in time.
 //! - **Cuts** after Tencent's own refusals, and the ceiling over all APIs that such a refusal begins, are each gateway's own.

@@ -302,7 +302,12 @@ impl Departing<'_> {
         let departure = Rc::clone(&self.leaving) as Rc<dyn Departure>;
         let sending = connection.send(Post { target, host, headers: &headers, body }, departure);
         match tokio::time::timeout_at(self.deadline, sending).await {
-            Ok(response) => Ok(response?),
+            Ok(Ok(response)) => Ok(response),
+            // It waited for nothing, though not to its own end.
+            Ok(Err(error)) if error.is_silence() && self.leaving.permit.borrow().may_have_arrived() => {
+                Err(Cause::Timeout)
+            }
+            Ok(Err(error)) => Err(error.into()),
             Err(_) => Err(Cause::Timeout),
         }
     }

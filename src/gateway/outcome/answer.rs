@@ -184,6 +184,9 @@ impl Intake {
             }
             let frame = match ready!(Pin::new(&mut self.answer).poll_frame(cx)) {
                 None => return Poll::Ready(None),
+                Some(Err(error)) if error.is_silence() => {
+                    return Poll::Ready(Some(Err(Unusable::TooSlow)));
+                }
                 Some(Err(_)) => return Poll::Ready(Some(Err(Unusable::BrokenOff))),
                 Some(Ok(frame)) => frame,
             };

@@ -4,6 +4,7 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::num::NonZeroU32;
 use std::sync::Mutex;
+use std::time::Duration;
 
 use http::StatusCode;
 use http_body::Frame;
@@ -18,6 +19,7 @@ use crate::gateway::credentials::{KeySigner, Parts};
 use crate::gateway::target::{App, Apps, Endpoints};
 use crate::model::endpoint::Endpoint;
 use crate::model::secret::SecretKey;
+use crate::net::body;
 
 /// Stands for a bug: nothing that a caller sends makes the gateway panic.
 struct Bug;

@@ -3,6 +3,10 @@
 //! A connection takes as many calls at once as the other side allows, and at most [`MOST_CALLS`]. More would wait
 //! inside the library with their turn under the ceiling already taken, so they go over another connection. How many it
 //! allows stands in its first words; a connection counts as made only when they have come.
+//!
+//! A connection that falls silent would take all its calls with it. So it is asked for a sign of life soon after the last
+//! word; while none comes, no further call is given to it, and in the end all that wait there fail at once. They are told
+//! apart from those that somebody cut off: nobody answered.
 
 use std::cell::{Cell, RefCell};
 use std::future::Future;
@@ -34,6 +38,7 @@ pub(super) struct Handle {
 pub(super) struct Lease {
     sender: SendRequest<Outgoing>,
     shared: Rc<Shared>,
+    began: Instant,
 }
 
 /// What is known of a connection. Released with the pool's handle and the last call.
@@ -45,6 +50,8 @@ struct Shared {
     made: Instant,
     /// Calls under way.
     busy: Cell<usize>,
+    /// When the first of them began.
+    busy_since: Cell<Instant>,
     /// When the last of them ended.
     idle_since: Cell<Instant>,
     /// It was seen to be closed.
@@ -100,6 +107,7 @@ pub(super) async fn start(stream: Stream, home: Home) -> hyper::Result<Lease> {
         driven,
         made: now,
         busy: Cell::new(0),
+        busy_since: Cell::new(now),
         idle_since: Cell::new(now),
         over: Cell::new(false),
     });
@@ -119,7 +127,7 @@ async fn drive(driven: Driven, wire: Rc<Wire>) {
         tracing::debug!(%error, "an upstream HTTP/2 connection ended");
     }
     drop(driven.take());
-    wire.was_read();
+    wire.wake_reader();
 }
 
 /// How many calls the other side takes at once; `None` when the connection is over.
@@ -130,19 +138,23 @@ fn allowed(driven: &Driven) -> Option<usize> {
 impl Handle {
     /// A share for one more call, whether there is room or not.
     fn take(&self) -> Lease {
-        self.shared.busy.set(self.shared.busy.get() + 1);
-        Lease { sender: self.sender.clone(), shared: Rc::clone(&self.shared) }
+        let now = Instant::now();
+        if self.shared.busy.replace(self.shared.busy.get() + 1) == 0 {
+            self.shared.busy_since.set(now);
+        }
+        Lease { sender: self.sender.clone(), shared: Rc::clone(&self.shared), began: now }
     }
 
-    /// A share for one more call, if the other side lets one more in.
+    /// A share for one more call, if one more had better go this way.
     pub(super) fn lease(&self) -> Option<Lease> {
         self.has_room().then(|| self.take())
     }
 
-    /// Whether the other side lets one more call in.
+    /// Whether the other side lets one more call in, and does not owe those that wait a sign of life.
     pub(super) fn has_room(&self) -> bool {
-        allowed(&self.shared.driven)
-            .is_some_and(|allowed| self.shared.busy.get() < allowed.min(MOST_CALLS as usize))
+        let busy = self.shared.busy.get();
+        allowed(&self.shared.driven).is_some_and(|allowed| busy < allowed.min(MOST_CALLS as usize))
+            && (busy == 0 || self.shared.wire.silent_since(self.shared.busy_since.get()) < DOUBTED_AFTER)
     }
 
     /// Whether it can take another request, as far as is known.
@@ -176,9 +188,19 @@ impl Lease {
         let request = post.to_http2(wire.leave(Rc::clone(&departure), post.body.clone()));
         let _abandon = Abandon { wire: &wire, departure: &departure };
         let request = request?;
-        let response = self.sender.send_request(request).await?;
+        let response = self.sender.send_request(request).await.map_err(|error| self.failed(error))?;
         departure.answered();
         Ok(response.map(|incoming| Answer { kind: AnswerKind::Http2(incoming, self) }))
+    }
+
+    /// What an error of this call's exchange means.
+    pub(super) fn failed(&self, error: hyper::Error) -> SendFailure {
+        // The library tells of its unanswered PING only to those who wait for a head.
+        if error.is_timeout() || self.shared.wire.silent_since(self.began) >= PONG_WITHIN {
+            SendFailure::Silence(error)
+        } else {
+            SendFailure::Exchange(error)
+        }
     }
 
     /// Whether the other side has not closed the connection, as the kernel knows at this moment.
@@ -224,7 +246,10 @@ const MAX_HEADER_LIST: u32 = 64 * 1024;
 const ANSWER_AHEAD: u32 = 256 * 1024;
 /// What is reckoned as allowed before the other side has said it. No server says this number.
 const UNTOLD: usize = usize::MAX - 1;
-/// Finds out about a dead connection while calls wait on it: Tencent gives a call up after 3 s, so that a longer silence
-/// is no slow answer.
-pub(super) const PING_EVERY: Duration = Duration::from_secs(4);
+/// After so long without a word, while calls wait, the other side is asked for a sign of life. Its HTTP layer gives one
+/// however long the answers themselves take.
+pub(super) const PING_EVERY: Duration = Duration::from_secs(1);
+/// Within that it must have come. Two lost packets in a row are no reason to give up what waits here.
 pub(super) const PONG_WITHIN: Duration = Duration::from_secs(2);
+/// After so long without one, calls that have not left yet go another way.
+pub(super) const DOUBTED_AFTER: Duration = Duration::from_millis(1_500);

@@ -101,6 +101,9 @@ pub struct SendError(SendFailure);
 enum SendFailure {
     #[error("the exchange failed")]
     Exchange(#[from] hyper::Error),
+    /// Over HTTP/2: the other side has said nothing for so long that nobody waits for it any more.
+    #[error("the connection fell silent")]
+    Silence(#[source] hyper::Error),
     #[error("the exchange failed")]
     Http1(#[from] http1::ExchangeError),
     /// The other side has lowered what it takes. Nothing was sent.
@@ -120,12 +123,8 @@ pub struct Answer {
 #[derive(Debug)]
 enum AnswerKind {
     Http1(http1::Incoming),
-    /// With its call's share in the connection.
-    Http2(
-        hyper::body::Incoming,
-        #[expect(dead_code, reason = "held until the answer was read: dropping it frees the stream's place")]
-        http2::Lease,
-    ),
+    /// With its call's share in the connection, which is held until the answer was read.
+    Http2(hyper::body::Incoming, http2::Lease),
 }
 
 impl Client {
@@ -248,6 +247,12 @@ impl SendError {
             cause.is_remote() && (cause.is_go_away() || cause.reason() == Some(h2::Reason::REFUSED_STREAM))
         })
     }
+
+    /// Whether it was given up because the other side said nothing any more: nobody cut it off.
+    #[must_use]
+    pub fn is_silence(&self) -> bool {
+        matches!(self.0, SendFailure::Silence(_))
+    }
 }
 
 impl http_body::Body for Answer {
@@ -262,9 +267,8 @@ impl http_body::Body for Answer {
             AnswerKind::Http1(incoming) => {
                 ready!(incoming.poll_frame(cx)).map(|frame| frame.map_err(SendFailure::from))
             }
-            AnswerKind::Http2(incoming, _) => {
-                ready!(Pin::new(incoming).poll_frame(cx)).map(|frame| frame.map_err(SendFailure::from))
-            }
+            AnswerKind::Http2(incoming, lease) => ready!(Pin::new(incoming).poll_frame(cx))
+                .map(|frame| frame.map_err(|error| lease.failed(error))),
         };
         Poll::Ready(frame.map(|frame| frame.map_err(SendError)))
     }

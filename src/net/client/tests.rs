@@ -9,7 +9,7 @@ use socket2::{Domain, SockRef, Socket, Type};
 use tokio::task::LocalSet;
 
 use super::*;
-use crate::net::body::read_capped;
+use crate::net::body::{ReadError, read_capped};
 use peer::{Peer, signal};
 
 /// Runs a test as a worker runs its connections.
@@ -656,29 +656,111 @@ async fn a_call_does_not_wait_when_the_other_side_lowers_what_it_takes() {
 }
 
 #[tokio::test]
-async fn calls_on_a_dead_http2_connection_fail_soon() {
+async fn calls_on_a_silent_http2_connection_fail_soon_and_are_told_why() {
+    let (first, first_has_arrived) = signal();
     let (arrived, has_arrived) = signal();
     let (test_over, is_over) = signal();
     let peer = Peer::tls("h2", move |door| {
         let mut conversation = door.accept();
         conversation.greet_http2(None);
         conversation.http2_request();
+        first.give();
+        let half_answered = conversation.http2_request();
+        conversation.begin_answer_http2(half_answered, "ha");
         arrived.give();
         is_over.wait();
     });
     on_worker(async {
         let client = Client::new();
-        let sending = connection(&client, &peer).await.send(post("{}"), Rc::new(Steps::default()));
-        let sending = tokio::task::spawn_local(sending);
+        let waiting = connection(&client, &peer).await.send(post("{}"), Rc::new(Steps::default()));
+        let waiting = tokio::task::spawn_local(waiting);
+        tokio::task::spawn_blocking(move || first_has_arrived.wait()).await.unwrap();
+        let half_answered = connection(&client, &peer).await;
+        assert!(half_answered.is_reused());
+        let half_answered = half_answered.send(post("{}"), Rc::new(Steps::default())).await.unwrap();
         tokio::task::spawn_blocking(move || has_arrived.wait()).await.unwrap();
         tokio::time::pause();
         let silent_since = tokio::time::Instant::now();
-        assert!(sending.await.unwrap().is_err());
-        let noticed_after = silent_since.elapsed();
+        let reading = read_capped(half_answered.into_body(), 1 << 20);
+        let (waiting, reading) = tokio::join!(waiting, reading);
         // A timer may be late by a turn of its own.
         let soon = http2::PING_EVERY + http2::PONG_WITHIN + Duration::from_millis(10);
-        assert!(noticed_after <= soon, "{noticed_after:?}");
+        assert!(silent_since.elapsed() <= soon, "{:?}", silent_since.elapsed());
+        assert!(waiting.unwrap().unwrap_err().is_silence());
+        let ReadError::Broken(error) = reading.unwrap_err() else { panic!("it was not too long") };
+        assert!(error.is_silence());
         test_over.give();
+    })
+    .await;
+    peer.done();
+}
+
+#[tokio::test]
+async fn calls_on_an_http2_connection_that_is_cut_off_are_not_told_of_silence() {
+    let (cut_now, told_to_cut) = signal();
+    let peer = Peer::tls("h2", move |door| {
+        let mut conversation = door.accept();
+        conversation.greet_http2(None);
+        let stream = conversation.http2_request();
+        conversation.answer_http2(stream, "one");
+        conversation.http2_request();
+        told_to_cut.wait();
+        conversation.reset();
+    });
+    on_worker(async {
+        let client = Client::new();
+        assert_eq!(call(&client, &peer).await, (NEW, "one".into()));
+        tokio::time::pause();
+        // It may lie idle for as long as it likes.
+        tokio::time::advance(http2::PING_EVERY + http2::PONG_WITHIN).await;
+        tokio::time::resume();
+        let connection = connection(&client, &peer).await;
+        assert!(connection.is_reused());
+        let cut_off = tokio::task::spawn_local(connection.send(post("{}"), Rc::new(Steps::default())));
+        tokio::task::yield_now().await;
+        cut_now.give();
+        assert!(!cut_off.await.unwrap().unwrap_err().is_silence());
+    })
+    .await;
+    peer.done();
+}
+
+#[tokio::test]
+async fn while_calls_wait_on_a_silent_http2_connection_others_take_another() {
+    let (arrived, has_arrived) = signal();
+    let (speak_now, told_to_speak) = signal();
+    let (spoke, has_spoken) = signal();
+    let peer = Peer::tls("h2", move |door| {
+        let mut silent = door.accept();
+        silent.greet_http2(None);
+        let first = silent.http2_request();
+        arrived.give();
+        let mut conversation = door.accept();
+        conversation.greet_http2(None);
+        let stream = conversation.http2_request();
+        conversation.answer_http2(stream, "two");
+        told_to_speak.wait();
+        silent.answer_http2(first, "one");
+        let third = silent.http2_request();
+        silent.answer_http2(third, "three");
+        spoke.give();
+    });
+    on_worker(async {
+        let client = Client::new();
+        let first = connection(&client, &peer).await;
+        let first = tokio::task::spawn_local(first.send(post("{}"), Rc::new(Steps::default())));
+        tokio::task::spawn_blocking(move || has_arrived.wait()).await.unwrap();
+        tokio::time::pause();
+        tokio::time::advance(http2::DOUBTED_AFTER - Duration::from_millis(10)).await;
+        assert!(connection(&client, &peer).await.is_reused(), "it may still be nothing but slow");
+        tokio::time::advance(Duration::from_millis(10)).await;
+        tokio::time::resume();
+        assert_eq!(call(&client, &peer).await, (NEW, "two".into()));
+        // What it says after all is taken, and it is as good as the other again.
+        speak_now.give();
+        first.await.unwrap().unwrap();
+        assert_eq!(call(&client, &peer).await, (REUSED, "three".into()));
+        tokio::task::spawn_blocking(move || has_spoken.wait()).await.unwrap();
     })
     .await;
     peer.done();

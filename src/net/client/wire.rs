@@ -16,10 +16,12 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use http_body::{Frame, SizeHint};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Instant;
 use tokio_rustls::client::TlsStream;
 
 use super::Departure;
@@ -34,6 +36,8 @@ pub(super) struct Wire {
     leaving: RefCell<Vec<Leaving>>,
     /// Who waits for something to be read.
     reader: Cell<Option<Waker>>,
+    /// When something was read last, or the end was.
+    last_read: Cell<Option<Instant>>,
 }
 
 struct Leaving {
@@ -87,10 +91,21 @@ impl Wire {
     }
 
     /// Something was read, or the end was.
-    pub(super) fn was_read(&self) {
+    fn was_read(&self) {
+        self.last_read.set(Some(Instant::now()));
+        self.wake_reader();
+    }
+
+    /// Wakes whoever waits for something to be read.
+    pub(super) fn wake_reader(&self) {
         if let Some(waker) = self.reader.take() {
             waker.wake();
         }
+    }
+
+    /// For how long nothing was read, reckoned from `began` at the earliest.
+    pub(super) fn silent_since(&self, began: Instant) -> Duration {
+        self.last_read.get().map_or(began, |last| last.max(began)).elapsed()
     }
 
     /// A request is given to the connection: gives the body to send with it.

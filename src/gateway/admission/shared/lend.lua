@@ -182,7 +182,7 @@ for _ = 1, tonumber(ARGV[13]) do
   end
 
   -- Shares of a token are counted in thousandths. What comes free is dealt to those who wait, by weight.
-  local mine, due, total = nil, 0, 0
+  local mine, due = nil, 0
   if want > 0 then
     mine = bucket.w[name] or {0, 0, 0, 0}
     mine[1], mine[2] = weight, want
@@ -190,7 +190,6 @@ for _ = 1, tonumber(ARGV[13]) do
   end
   for _, waiter in pairs(bucket.w) do
     due = due + waiter[3]
-    total = total + waiter[1]
   end
   if due > lendable then
     for _, waiter in pairs(bucket.w) do
@@ -222,7 +221,8 @@ for _ = 1, tonumber(ARGV[13]) do
     local whole, most_due = math.floor(lendable / 1000), 0
     for other, waiter in pairs(bucket.w) do
       whole = whole - math.max(0, math.floor(waiter[3] / 1000))
-      if other ~= name then most_due = math.max(most_due, waiter[3] % 1000) end
+      -- Who has less than nothing has no part of one.
+      if other ~= name then most_due = math.max(most_due, math.max(0, waiter[3]) % 1000) end
     end
     if granted < want and whole >= 1 and mine[3] >= 0 and mine[3] % 1000 >= most_due then granted = granted + 1 end
     mine[3] = mine[3] - granted * 1000
@@ -230,10 +230,12 @@ for _ = 1, tonumber(ARGV[13]) do
       bucket.w[name] = nil
     else
       mine[2] = want - granted
-      -- When there may be a whole one again.
-      local lacks = math.max(0, 1000 - mine[3]) / 1000
-      back = math.ceil(math.max(wait, pace * lacks * total / weight))
-      back = math.max(20000, math.min(250000, back))
+      -- When there may be a whole one again, and those have theirs who are due more.
+      local before = 0
+      for other, waiter in pairs(bucket.w) do
+        if other ~= name and waiter[3] > mine[3] then before = before + math.max(1, math.floor(waiter[3] / 1000)) end
+      end
+      back = math.max(20000, math.min(250000, math.ceil(wait + pace * before)))
       mine[4] = now + 2 * back + 100000
     end
   end

@@ -425,7 +425,6 @@ impl Lending<'_> {
             let mine = bucket.waiters.entry(name.clone()).or_default();
             (mine.weight, mine.want) = (i64::from(wish.weight), want);
         }
-        let total: i64 = bucket.waiters.values().map(|waiter| waiter.weight).sum();
         let mut due: i64 = bucket.waiters.values().map(|waiter| waiter.due).sum();
         if due > lendable {
             for waiter in bucket.waiters.values_mut().filter(|waiter| waiter.due > 0) {
@@ -453,7 +452,7 @@ impl Lending<'_> {
         let whole = lendable / 1_000
             - bucket.waiters.values().map(|waiter| waiter.due.div_euclid(1_000).max(0)).sum::<i64>();
         let others = bucket.waiters.iter().filter(|(other, _)| *other != name);
-        let most_due = others.map(|(_, waiter)| waiter.due.rem_euclid(1_000)).max().unwrap_or(0);
+        let most_due = others.map(|(_, waiter)| waiter.due.max(0) % 1_000).max().unwrap_or(0);
         if granted < want && whole >= 1 && mine.due >= 0 && mine.due % 1_000 >= most_due {
             granted += 1;
         }
@@ -462,9 +461,9 @@ impl Lending<'_> {
             return (granted, 0);
         }
         let due = mine.due - granted * 1_000;
-        let lacks = (1_000 - due).max(0) as f64 / 1_000.0;
-        let back = (wait as f64).max(pace * lacks * total as f64 / f64::from(wish.weight)).ceil() as i64;
-        let back = back.clamp(20_000, 250_000);
+        let others = bucket.waiters.iter().filter(|(other, waiter)| *other != name && waiter.due > due);
+        let before: i64 = others.map(|(_, waiter)| waiter.due.div_euclid(1_000).max(1)).sum();
+        let back = ((wait as f64 + pace * before as f64).ceil() as i64).clamp(20_000, 250_000);
         let waits =
             Waiter { weight: mine.weight, want: want - granted, due, until: now + 2 * back + 100_000 };
         bucket.waiters.insert(name.clone(), waits);

@@ -27,6 +27,8 @@ struct Scenario {
     apps: u32,
     seconds: u64,
     faults: bool,
+    /// Whether connections are there and answers quick.
+    quick: bool,
 }
 
 /// What came of it.
@@ -133,7 +135,7 @@ async fn offer(
         let (gate, arrivals, refused) = (Arc::clone(&gate), Arc::clone(&arrivals), Arc::clone(&refused));
         let random = random.fork();
         calls.spawn(async move {
-            if !call(&gate, app, &arrivals, random).await {
+            if !call(scenario, &gate, app, &arrivals, random).await {
                 *refused.lock().unwrap() += 1;
             }
         });
@@ -142,14 +144,20 @@ async fn offer(
 }
 
 /// One call, from its turn to its answer. Says whether it was sent.
-async fn call(gate: &Gate, app: u32, arrivals: &Arrivals, mut random: fastrand::Rng) -> bool {
+async fn call(
+    scenario: Scenario,
+    gate: &Gate,
+    app: u32,
+    arrivals: &Arrivals,
+    mut random: fastrand::Rng,
+) -> bool {
     let path = match app {
         0 => format!("/apps/live/v4/{API}"),
         n => format!("/apps/app{}/v4/{API}", n - 1),
     };
     let grant = gate.grant_at(A, &path);
     let mostly = |random: &mut fastrand::Rng, usual: u64, longest: u64| {
-        let longest = if random.u32(..10) == 0 { longest } else { usual };
+        let longest = if !scenario.quick && random.u32(..10) == 0 { longest } else { usual };
         Duration::from_micros(random.u64(..longest))
     };
     let arrival = gate.admission.arrive();
@@ -218,6 +226,7 @@ const PLAIN: Scenario = Scenario {
     apps: 1,
     seconds: 15,
     faults: false,
+    quick: false,
 };
 
 #[tokio::test(start_paused = true)]
@@ -226,6 +235,26 @@ async fn replicas_keep_one_ceiling_and_use_it() {
     assert!(outcome.worst <= 200, "{outcome:?}");
     // Some of the answers take long.
     assert!(outcome.delivered >= 180.0, "{outcome:?}");
+}
+
+#[test]
+fn small_ceilings_are_used_as_large_ones_are() {
+    for seed in 0..4 {
+        for limit in [1, 2, 10] {
+            let scenario =
+                Scenario { seed, limit, offered: f64::from(limit) * 0.8, seconds: 20, quick: true, ..PLAIN };
+            let outcome = simulated(scenario);
+            assert!(outcome.worst <= limit as usize, "{scenario:?}: {outcome:?}");
+            // One call more or less is a matter of where the count begins.
+            let least = 0.9 * f64::from(limit) - 1.0 / 17.0;
+            assert!(outcome.delivered >= least, "{scenario:?}: {outcome:?}");
+        }
+    }
+}
+
+fn simulated(scenario: Scenario) -> Outcome {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build();
+    runtime.unwrap().block_on(simulate(scenario))
 }
 
 #[tokio::test(start_paused = true)]

@@ -91,6 +91,12 @@ impl Conversation {
         self.send_frame(DATA, 1, stream, body.as_bytes());
     }
 
+    /// The first half of such an answer.
+    pub(super) fn begin_answer_http2(&mut self, stream: u32, body: &str) {
+        self.send_frame(HEADERS, 4, stream, &[0x88]);
+        self.send_frame(DATA, 0, stream, body.as_bytes());
+    }
+
     /// Says goodbye; streams after `last` were not processed.
     pub(super) fn go_away(&mut self, last: u32) {
         let no_error = 0u32;
