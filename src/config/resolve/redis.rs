@@ -44,16 +44,19 @@ pub(super) fn resolve(ceiling: &CeilingTable, context: &mut Context<'_>) -> Opti
             .to_owned();
         context.findings.warning(&share.spot, text);
     }
-    let address = url.and_then(|url| address(redis, &url.value, context));
-    Some(RedisSettings { address: address?, timeout, max_replicas: max_replicas?.value, absent_for })
+    let login = login(&redis.username_env, &redis.password_file, &redis.password_env, context);
+    let (place, tls) =
+        url.map(|url| (place(redis, &url.value, context), tls(redis, url.value.tls, context)))?;
+    let address = RedisAddress { place: place?, database: url?.value.database, login: login?, tls: tls? };
+    Some(RedisSettings { address, timeout, max_replicas: max_replicas?.value, absent_for })
 }
 
-fn address(redis: &Redis, url: &RedisUrl, context: &mut Context<'_>) -> Option<RedisAddress> {
-    let server = login(&redis.username_env, &redis.password_file, &redis.password_env, context);
+/// How it is reached; `None`: a problem was told.
+fn place(redis: &Redis, url: &RedisUrl, context: &mut Context<'_>) -> Option<RedisPlace> {
     let sentinel = [&redis.sentinel_username_env, &redis.sentinel_password_env];
     let sentinel = sentinel.into_iter().find_map(|field| field.given().map(|at| &at.spot));
     let sentinel = sentinel.or(redis.sentinel_password_file.given().map(|at| &at.spot));
-    let place = match (&url.place, sentinel) {
+    match (&url.place, sentinel) {
         (UrlPlace::Sentinels(sentinels, master), _) => {
             let (file, variable) = (&redis.sentinel_password_file, &redis.sentinel_password_env);
             let login = login(&redis.sentinel_username_env, file, variable, context);
@@ -68,9 +71,7 @@ fn address(redis: &Redis, url: &RedisUrl, context: &mut Context<'_>) -> Option<R
         }
         (UrlPlace::Servers(hosts), None) => Some(RedisPlace::Servers(hosts.clone())),
         (UrlPlace::Unix(path), None) => Some(RedisPlace::Unix(path.into())),
-    };
-    let tls = tls(redis, url.tls, context);
-    Some(RedisAddress { place: place?, database: url.database, login: server?, tls: tls? })
+    }
 }
 
 /// What TLS needs, if there is any; the outer `None`: a problem was told.
