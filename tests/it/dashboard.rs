@@ -1,5 +1,6 @@
 //! Grafana's dashboard: every query in it gives data, from a real Prometheus that scrapes a real gateway under load.
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -7,13 +8,16 @@ use std::time::Duration;
 use http::HeaderValue;
 use serde_json::Value;
 use tokio::task::JoinSet;
+use usersig_gateway::config::settings::RedisSettings;
+use usersig_gateway::gateway::admission::shared::{RedisAddress, RedisHost, RedisLogin, RedisPlace};
 use usersig_gateway::model::error_code::ErrorCode;
 use usersig_gateway::net::listener::ListenAddress;
 use usersig_gateway::sandbox::{Effect, Fault};
 
 use crate::client::send;
 use crate::prometheus::Prometheus;
-use crate::world::{World, api, post};
+use crate::redis_server::RedisServer;
+use crate::world::{Builder, World, api, post};
 
 const READ: &str = "live_config/get_callback";
 
@@ -53,7 +57,8 @@ fn it_is_whole() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_query_gives_data_under_load() {
-    let world = Arc::new(World::start().await);
+    let redis = RedisServer::start().await;
+    let world = Arc::new(sharing_through(&redis).start().await);
     let ListenAddress::Tcp(admin) = *world.gateway().admin_address() else { panic!("a TCP address") };
     let over = Arc::new(AtomicBool::new(false));
     let load = tokio::spawn(load(Arc::clone(&world), Arc::clone(&over)));
@@ -71,6 +76,24 @@ async fn every_query_gives_data_under_load() {
     over.store(true, Ordering::Relaxed);
     load.await.unwrap();
     Arc::into_inner(world).unwrap().end().await;
+}
+
+/// A gateway that shares its ceilings, with nobody so far.
+fn sharing_through(redis: &RedisServer) -> Builder {
+    let mut builder = Builder::new();
+    let host = RedisHost { host: "127.0.0.1".into(), port: redis.port() };
+    builder.boot.redis = Some(RedisSettings {
+        address: RedisAddress {
+            place: RedisPlace::Servers(vec![host]),
+            database: 0,
+            login: RedisLogin::default(),
+            tls: None,
+        },
+        timeout: Duration::from_millis(100),
+        max_replicas: NonZeroU32::MIN,
+        absent_for: Duration::from_secs(60),
+    });
+    builder
 }
 
 /// Calls of every kind, until it is over: some wait, some get no turn, some are answered with an error, some are tried

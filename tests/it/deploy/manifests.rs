@@ -58,6 +58,22 @@ fn the_alerts_are_the_same_for_every_prometheus() {
     assert_eq!(rules("kustomize monitoring"), rules("helm monitoring"));
 }
 
+#[test]
+fn traces_are_let_out_where_the_gateway_is_watched() {
+    let bundles = &rendered().bundles;
+    let lets_out = |bundle: &str| {
+        let policy = object(&bundles[bundle], "NetworkPolicy", "usersig-gateway");
+        let rules = policy["spec"]["egress"].as_array().unwrap();
+        let to_collector = rules.iter().filter(|rule| rule["ports"] == json!([{ "port": 4318 }]));
+        to_collector.map(|rule| rule["to"][0]["namespaceSelector"]["matchLabels"].clone()).collect::<Vec<_>>()
+    };
+    let scrapers = json!({ "usersig-gateway/scrapes": "true" });
+    for tool in ["kustomize", "helm"] {
+        assert_eq!(lets_out(&format!("{tool} monitoring")), std::slice::from_ref(&scrapers));
+        assert!(lets_out(&format!("{tool} base")).is_empty());
+    }
+}
+
 /// Objects by kind and name, without what tools write each in their own way: labels, and a configuration's layout.
 fn comparable(bundle: &Bundle) -> BTreeMap<String, Value> {
     let mut objects = BTreeMap::new();
