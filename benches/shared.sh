@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Shared ceilings in the long form: three gateways and a real Redis through every fault (20 s of load, 100 stops of
-# gateways), the scripts against their model, and simulations of up to 100 replicas and 10,000 apps.
+# Shared ceilings in the long form: three gateways and a real Redis through every fault (20 s of load), the scripts
+# against their model, and simulations of up to 100 replicas and 10,000 apps.
 #
 # Usage: benches/shared.sh [SIMULATIONS] [SCHEDULES]        200 and 20000 unless told
 set -euo pipefail

@@ -15,14 +15,17 @@
 //!   loan. One that was not used is at home at once. One whose call was answered comes home a period after its answer,
 //!   as a token of a single gateway does; the answer's age is counted to the moment at which the script runs, so never
 //!   too long. A report that is lost changes nothing: the token comes home when its loan says.
-//! - **Shares.** What comes free is dealt to the replicas whose calls wait, by the weight of the callers that wait there.
+//! - **Shares.** What comes free is dealt to the replicas whose calls wait, by the weight of the callers that wait there,
+//!   in thousandths of a token. A token of which nobody has the whole goes to whoever asks first and owes nothing, who then
+//!   owes the rest.
 //!   The store says when to come back, so a replica that waits does not ask more often than there can be an answer.
 //! - **Members.** Five times a second a replica says that it is there (`meet.lua`). Each has a *slot*, one of `max_replicas`.
 //!   One that was not heard for half a second is *missing*, unless it said goodbye; one that starts with the same host and
 //!   address takes the place of the one before. Each ceiling is lent less the parts of those who are missing.
 //! - **Epochs.** The store's state has an id. It changes when the state is gone, when another server process answers (its
-//!   `run_id` is asked for on each connection), and when the server's clock was set. Then nothing is lent for a *quiet*
-//!   time of 1 s + `transit_max` + lease.
+//!   `run_id` is asked for on each connection), when the server's clock was set, and when nobody was heard for so long that
+//!   parts are spent. Then nothing is lent for a *quiet* time of 1 s + `transit_max` + lease, and by its end all is home
+//!   that was lent before.
 //!
 //! - **Masters.** On each connection the server is asked whether it is a master: a replica's copy may be behind. In a cluster
 //!   the node that has the slot is found by its redirections; while the slot is on its way (`ASK`), the store is lost, since
@@ -30,8 +33,10 @@
 //!   say is tried first. Wherever the keys go, another server process has them, so an epoch begins.
 //!
 //! All keys stand in one slot of a Redis Cluster, by the tag `{usersig-gateway}`: a script must see the members and an
-//! app's tokens in the same moment. A tag for each app would spread the work, and let the store lend what a missing
-//! replica may be sending.
+//! app's tokens in the same moment. A tag for each app would spread the work over the nodes. But then each app would need
+//! members of its own, so every replica would have to say five times a second of every app that it is there; or it would
+//! say so only of those that it calls at present, and have no part of all others when the store is lost. One node is far
+//! from being the limit: `benches/README.md` has how many commands it does.
 //!
 //! # Why no second sees more than the ceiling
 //!
@@ -69,13 +74,22 @@
 //! rest: together no more than the ceiling. If nobody has a store, each has its part, and there are no more than
 //! `max_replicas` of them.
 //!
-//! After `absent_for` a replica stops: from then on its part is lent to others again. A process that was never a member
-//! for longer than the quiet time has no part, since nobody keeps one for it: until it meets the store it sends nothing.
+//! After `absent_for` a replica stops: from then on its part is lent to others again.
+//!
+//! **Who never met the store.** A process that starts while the store is lost has its part, too, once the same time has
+//! passed since it started: by then nothing is under way any more of what others borrowed before, nor of what a process
+//! sent in whose place it is. Otherwise a rollout during an outage would end with gateways that send nothing. If nobody has
+//! a store this is as exact as before, as long as no more than `max_replicas` run at a time. If the store is there for others
+//! it is not, since nobody keeps a part for one of whom nobody heard: see below. So whoever had any word of the store, if
+//! only that the password is wrong, knows that it is there, and has no part until it is a member. When the store is back, an
+//! epoch begins if nobody was heard for so long, so that such a process is a member before anything is lent.
 //!
 //! A ceiling with fewer tokens than there may be replicas cannot be divided. Replicas then take turns by the store's clock,
 //! as they know it: in a slot of period + `transit_max` + 0.6 s, as many of them may send one call each as the ceiling
 //! has tokens, in its first 0.3 s. So calls of different slots arrive at least a period apart, even when clocks differ by
-//! 0.15 s. While somebody is missing, the store itself lends such a ceiling by the same slots.
+//! 0.15 s. While somebody is missing, the store itself lends such a ceiling by the same slots. By how much the store's clock
+//! stepped is told by those who were there before, whatever it remembers of that. Who never met the store knows no slot, and
+//! sends nothing under such a ceiling.
 //!
 //! **The way back.** A replica that meets the store again says whether it spent its part. If the store lends nothing yet,
 //! it goes on to spend its part until it does. With its first command for each ceiling it tells what it sent, and
@@ -95,7 +109,11 @@
 //!   the other one, all within the quiet time, then what was lent last is forgotten, and nobody notices. Do not fail over
 //!   twice within seconds.
 //! - **Memory lost twice.** A store that forgets while one replica was out of touch, and then hears only from that one,
-//!   does not know of a replica that joined between and is out of touch, too.
+//!   does not know of a replica that joined between and is out of touch, too; nor does one that forgets before anybody else
+//!   heard of a replica that was there for 0.2 s, and is out of touch since.
+//! - **A newcomer that is cut off alone.** A process that never had a word of the store, while others have it, sends up to
+//!   its part on top of what they send, for `absent_for` at most. Tencent then refuses some calls as too frequent; they wait
+//!   for another turn, and the budget is lowered as long as that goes on.
 //! - **More gateways than `max_replicas`** have no slot, so no part: they send nothing while the store is lost.
 //! - **A long period** that is longer than `absent_for` has no part at all: its tokens cannot be home in time.
 //! - **Cuts** after Tencent's own refusals, and the ceiling over all APIs that such a refusal begins, are each gateway's own.

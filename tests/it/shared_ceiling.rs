@@ -13,6 +13,7 @@ use fleet::{Fleet, LIMIT, Offers, is_ready, is_shared, metrics, status_json, sto
 use serde_json::Value;
 
 use crate::load::{Running, Stalls};
+use crate::process::Serving;
 use crate::redis_server::Network;
 
 fn seconds(seconds: u64) -> Duration {
@@ -210,13 +211,12 @@ async fn the_store_is_lost(loss: Loss) {
     for gateway in gateways {
         gateway.process.signal("INT");
         let log = gateway.process.end().log;
-        let told = |mode: &str| {
-            let named = format!("\"mode\":\"{mode}\"");
-            log.iter().filter(|line| line.contains(&named)).count()
-        };
-        // A machine that stood still for a moment may be told of, too; calls there were thousands.
-        assert!(told("lost") >= 1 && told("degraded") >= 1 && told("shared") >= 2, "{log:#?}");
-        assert!(told("lost") + told("degraded") + told("shared") + told("joining") <= 40, "{log:#?}");
+        let told =
+            |line: &String| serde_json::from_str::<Value>(line).ok()?["mode"].as_str().map(str::to_owned);
+        let modes: Vec<_> = log.iter().filter_map(told).collect();
+        // Once a change, though there were thousands of calls; a machine that stands still makes more changes.
+        assert!(modes.windows(2).all(|pair| pair[0] != pair[1]), "{modes:?}");
+        assert!(running == 0.0 || modes == ["shared", "lost", "degraded", "shared"], "{modes:?}");
     }
 }
 
@@ -299,12 +299,21 @@ async fn gateways_are_stopped_and_go_on() {
     let fleet = Fleet::of(LIMIT).await;
     let gateways = fleet.gateways(3).await;
     let mut offers = Offers::new(&fleet);
-    let pauses = if is_long() { 100 } else { 24 };
     for gateway in &gateways {
-        offers.to(gateway, LIMIT, seconds(if is_long() { 120 } else { 30 }));
+        offers.to(gateway, LIMIT, seconds(120));
     }
-    for n in 0..pauses {
-        let gateway = &gateways[fastrand::usize(..3)];
+    let (first, second, third) = (&gateways[0], &gateways[1], &gateways[2]);
+    tokio::join!(stops(first, PAUSES), stops(second, PAUSES), stops(third, PAUSES));
+    offers.abandon();
+    fleet.assert_exact();
+}
+
+/// At each of three gateways, so that they are a hundred together.
+const PAUSES: usize = 34;
+
+/// Stops it at random moments, and lets it go on.
+async fn stops(gateway: &Serving, times: usize) {
+    for n in 0..times {
         tokio::time::sleep(Duration::from_millis(fastrand::u64(50..500))).await;
         gateway.process.signal("STOP");
         // Some shorter than a lease, some longer than anything.
@@ -312,8 +321,6 @@ async fn gateways_are_stopped_and_go_on() {
         tokio::time::sleep(Duration::from_millis(fastrand::u64(20..longest))).await;
         gateway.process.signal("CONT");
     }
-    offers.abandon();
-    fleet.assert_exact();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -354,19 +361,26 @@ async fn a_small_ceiling_is_kept(limit: u32) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_process_that_never_met_the_store_sends_nothing_and_says_so() {
+async fn a_gateway_that_starts_without_the_store_has_its_part_after_the_gap() {
     let mut fleet = Fleet::of(LIMIT).await;
     fleet.redis.kill();
     let gateway = fleet.unmet_gateway(&fleet.redis.address());
     assert!(is_ready(&gateway).await);
+    let stalls = Stalls::watch(&gateway.gateway).await;
     let mut offers = Offers::new(&fleet);
-    offers.to(&gateway, 5, seconds(4));
-    let ended = offers.end().await;
-    assert_eq!(ended[0].with_status(429), ended[0].len());
-    assert_eq!(fleet.arrived(), 0);
+    offers.to(&gateway, LIMIT / 2, seconds(9));
+    offers.until(8.0).await;
     let status = status_json(&gateway).await;
-    assert_eq!(status["store"]["mode"], "joining");
-    assert!(status["store"]["error"].as_str().unwrap().contains("refused"), "{status}");
+    offers.abandon();
+    let running = judged(&stalls.end().await);
+    let store = &status["store"];
+    assert_eq!(store["mode"], "degraded", "{store}");
+    assert!(store["error"].as_str().unwrap().contains("refused"), "{store}");
+    // One of three has a third.
+    let delivered = fleet.delivered(4.0, 8.0);
+    assert!(delivered <= 0.34, "{delivered}: {}", fleet.timeline());
+    assert!(delivered >= 0.3 * running, "{delivered} of {running}: {}", fleet.timeline());
     fleet.redis.restart_empty().await;
     is_shared(&gateway).await;
+    fleet.assert_exact();
 }

@@ -93,8 +93,12 @@ impl Bucket {
         let Self { pace, tokens, leases, .. } = &mut *self;
         pace.advance(paced_by(tokens, leases.as_ref()), waiting, now);
         self.settle_tokens(now);
-        if let Some(leases) = &mut self.leases {
-            leases.settle(now);
+        if let Some(leases) = &mut self.leases
+            && leases.settle(now)
+            && let Some(part) = leases.part()
+        {
+            let (ceiling, _) = part.first();
+            self.pace.rested(f64::from(ceiling.limit.get() / 2));
         }
     }
 

@@ -30,7 +30,8 @@ use super::tokens::Tokens;
 pub(super) struct Pace {
     /// How many turns may be taken at once.
     credit: f64,
-    /// Turns that were taken and came to nothing, up to `burst`. They are credit that does not lapse while calls wait.
+    /// Turns that were taken and came to nothing, or that nobody could take, up to `burst`. They are credit that does not
+    /// lapse while calls wait.
     returned: f64,
     /// Up to when credit was given.
     at: Instant,
@@ -58,6 +59,11 @@ impl Pace {
     /// From now on so many turns may be taken at once after idle time.
     pub(super) fn set_burst(&mut self, burst: u32) {
         self.burst = f64::from(burst.max(1));
+    }
+
+    /// Nothing went for a while: so many may go at once, though calls wait.
+    pub(super) fn rested(&mut self, turns: f64) {
+        self.returned = self.returned.max(turns.min(self.burst));
     }
 
     /// No turn before `until`.

@@ -4,11 +4,14 @@
 mod ceilings;
 mod even;
 mod exact;
+mod fleet;
 mod gate;
 mod idle;
 mod levels;
+mod outages;
 mod replicas;
 mod shared;
+mod sharing;
 mod starving;
 mod told;
 mod waiting;

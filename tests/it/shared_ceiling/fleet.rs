@@ -111,10 +111,6 @@ impl Arrivals {
         assert!(seen.worst_second <= self.limit as usize, "{seen:?}");
     }
 
-    pub(crate) fn arrived(&self) -> usize {
-        self.arrivals().len()
-    }
-
     /// The share of the ceiling that arrived between these moments, in seconds since the first offer.
     pub(crate) fn delivered(&self, from: f64, until: f64) -> f64 {
         let arrived = self.arrivals().into_iter().filter(|at| (from..until).contains(at)).count();

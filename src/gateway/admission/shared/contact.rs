@@ -27,12 +27,12 @@ pub(in crate::gateway::admission) struct Standing {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
-    /// The store was never there: no part is kept for this process, so it has none.
-    Never,
+    /// The store was never there, since this process began.
+    Never { since: Instant },
     /// Tokens can be borrowed from then on.
     InTouch { from: Instant },
-    /// Not since the last word that may have been heard. `has_part`: it had been a member for long enough that everybody
-    /// knows of it.
+    /// Not since the last word that may have been heard. `has_part`: a part is kept for it, since it was a member with a
+    /// slot.
     Lost { last: Instant, has_part: bool },
     /// The store is back and lends nothing yet, until then. It heard last at `heard` that the part is still spent.
     Returning { last: Instant, heard: Instant, until: Instant },
@@ -77,6 +77,8 @@ pub(in crate::gateway::admission) struct Contact {
 struct State {
     terms: Terms,
     phase: Phase,
+    /// Whether the store ever answered anything.
+    answered: bool,
     name: Arc<str>,
     incarnation: Arc<str>,
     run: Arc<str>,
@@ -85,8 +87,8 @@ struct State {
     epochs: u64,
     shift: i64,
     calibration: Option<Calibration>,
-    /// When this incarnation was first a member.
-    joined: Option<Instant>,
+    /// Whether this incarnation was ever a member.
+    joined: bool,
     slot: i64,
     version: i64,
     members: Vec<Member>,
@@ -136,7 +138,8 @@ impl Standing {
     /// What a ceiling whose longest period is this may do at `now`.
     pub(in crate::gateway::admission) fn may(&self, longest: Duration, now: Instant) -> May {
         match self.phase {
-            Phase::Never => May::Rest { until: None },
+            // If nobody has a store, this may be one of those who have their parts.
+            Phase::Never { since } => self.part(since, longest, since + self.terms.absent_for, now),
             Phase::InTouch { from } if now >= from => May::Borrow,
             Phase::InTouch { from } => May::Rest { until: Some(from) },
             Phase::Lost { has_part: false, .. } => May::Rest { until: None },
@@ -175,11 +178,10 @@ impl Standing {
         match (self.may(super::protocol::SECOND, now), self.phase) {
             (May::Borrow, _) => StoreMode::Shared,
             (May::Spend { .. }, _) => StoreMode::Degraded,
-            (May::Rest { .. }, Phase::Never | Phase::InTouch { .. } | Phase::Returning { .. }) => {
-                StoreMode::Joining
-            }
+            (May::Rest { .. }, Phase::InTouch { .. } | Phase::Returning { .. })
+            | (May::Rest { until: Some(_) }, Phase::Never { .. }) => StoreMode::Joining,
             (May::Rest { until: Some(_) }, Phase::Lost { .. }) => StoreMode::Lost,
-            (May::Rest { until: None }, Phase::Lost { .. }) => StoreMode::Stopped,
+            (May::Rest { until: None }, Phase::Never { .. } | Phase::Lost { .. }) => StoreMode::Stopped,
         }
     }
 
@@ -223,10 +225,12 @@ pub(super) enum Slot {
 
 impl Contact {
     pub(super) fn new(terms: Terms, name: Arc<str>, incarnation: Arc<str>, now: Instant) -> Self {
-        let standing = Standing { terms, phase: Phase::Never, slot: None, slot_clock: None, spent: 0 };
+        let phase = Phase::Never { since: now };
+        let standing = Standing { terms, phase, slot: None, slot_clock: None, spent: 0 };
         let state = State {
             terms,
-            phase: Phase::Never,
+            phase,
+            answered: false,
             name,
             incarnation,
             run: "".into(),
@@ -234,7 +238,7 @@ impl Contact {
             epochs: 0,
             shift: 0,
             calibration: None,
-            joined: None,
+            joined: false,
             slot: -1,
             version: -1,
             members: Vec::new(),
@@ -265,6 +269,12 @@ impl Contact {
         let mut state = self.lock();
         state.read(Reading { sent: probe.sent, received: probe.received, store: probe.now });
         state.run = probe.run.clone();
+        state.answered = true;
+    }
+
+    /// The store is there and does not want to speak with this process.
+    pub(super) fn refused(&self) {
+        self.lock().answered = true;
     }
 
     /// What to say to be a member, or none any more.
@@ -276,8 +286,9 @@ impl Contact {
             Phase::Lost { last, has_part } => {
                 has_part && now >= self.standing().part_from(last, Duration::ZERO)
             }
+            Phase::Never { since } => now >= self.standing().part_from(since, Duration::ZERO),
             Phase::Returning { .. } => true,
-            Phase::Never | Phase::InTouch { .. } => false,
+            Phase::InTouch { .. } => false,
         };
         Some(Meet {
             opening,
@@ -285,8 +296,9 @@ impl Contact {
             incarnation: state.incarnation.clone(),
             epoch: state.epoch.clone(),
             step: state.step,
+            shift: state.joined.then_some(state.shift + state.step),
             slot: state.slot,
-            is_member: state.joined.is_some(),
+            is_member: state.joined,
             spent,
             leaves,
             version: state.version,
@@ -300,7 +312,7 @@ impl Contact {
         let stepped = state.read(reading);
         state.step -= said.step;
         let (sent, now) = (reading.sent, reading.received);
-        let joined = *state.joined.get_or_insert(sent);
+        state.joined = true;
         (state.slot, state.shift) = (membership.slot, membership.shift);
         state.learn_members(&membership, now);
         if state.epoch != membership.epoch {
@@ -308,11 +320,12 @@ impl Contact {
             state.epochs += 1;
         }
         // Counted from when it was heard of: no earlier than the store has it.
-        let quiet_until = now + Duration::from_micros(membership.quiet.unsigned_abs());
-        let from = (joined + state.terms.quiet()).max(quiet_until);
+        let from = now + Duration::from_micros(membership.quiet.unsigned_abs());
         state.spent += u64::from(said.spent);
         state.phase = match state.phase {
-            Phase::Lost { last, .. } | Phase::Returning { last, .. } if said.spent && from > now => {
+            Phase::Never { since: last } | Phase::Lost { last, .. } | Phase::Returning { last, .. }
+                if said.spent && from > now && sent < last + state.terms.absent_for =>
+            {
                 Phase::Returning { last, heard: sent, until: from }
             }
             _ => Phase::InTouch { from },
@@ -328,7 +341,7 @@ impl Contact {
     pub(super) fn taken(&self, now: Instant) -> Learnt {
         let mut state = self.lock();
         state.name = format!("{}#{}", state.name, state.incarnation).into();
-        (state.joined, state.slot, state.next_meet) = (None, -1, now);
+        (state.joined, state.slot, state.next_meet) = (false, -1, now);
         Learnt::Renamed
     }
 
@@ -355,17 +368,19 @@ impl Contact {
     }
 
     /// A command was not answered.
-    pub(super) fn lost(&self) {
+    pub(super) fn lost(&self, now: Instant) {
         let mut state = self.lock();
         let heard = state.last_meet;
         state.phase = match state.phase {
-            Phase::Never => Phase::Never,
-            Phase::InTouch { .. } => {
-                let joined = state.joined.filter(|&joined| heard >= joined + state.terms.quiet());
-                Phase::Lost { last: heard, has_part: joined.is_some() && state.slot >= 0 }
-            }
+            // Others may have the store, and keep nothing back for one of whom they never heard.
+            Phase::Never { .. } if state.answered => Phase::Lost { last: heard, has_part: false },
+            Phase::Never { since } => Phase::Never { since },
             // What was said while the part was spent keeps it, whether it was heard or not.
-            Phase::Returning { last, .. } => Phase::Lost { last, has_part: true },
+            Phase::Returning { last, until, .. } if now < until => Phase::Lost { last, has_part: true },
+            // Since then the store may have been told what was sent of the part, and keep it no more.
+            Phase::InTouch { .. } | Phase::Returning { .. } => {
+                Phase::Lost { last: heard, has_part: state.slot >= 0 }
+            }
             Phase::Lost { last, has_part } => {
                 let keeps = has_part && heard >= self.standing().part_from(last, Duration::ZERO);
                 Phase::Lost { last: if keeps { last } else { last.max(heard) }, has_part }
@@ -398,7 +413,7 @@ impl Contact {
         let state = self.lock();
         let from = match state.phase {
             Phase::InTouch { from } | Phase::Returning { until: from, .. } => from,
-            Phase::Never | Phase::Lost { .. } => return None,
+            Phase::Never { .. } | Phase::Lost { .. } => return None,
         };
         if now < from || state.step != 0 {
             return None;

@@ -35,6 +35,7 @@ pub(super) fn meet(ask: &Meet) -> Vec<String> {
         flag(ask.spent),
         flag(ask.leaves),
         ask.version.to_string(),
+        ask.shift.map(|shift| shift.to_string()).unwrap_or_default(),
     ];
     for member in &ask.known {
         words.extend([member.name.to_string(), member.incarnation.to_string(), member.slot.to_string()]);

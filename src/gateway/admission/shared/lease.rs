@@ -185,18 +185,20 @@ impl Leases {
         self.demand.taken = self.demand.taken.saturating_add(1);
     }
 
-    /// Brings it up to `now`.
-    pub(in crate::gateway::admission) fn settle(&mut self, now: Instant) {
+    /// Brings it up to `now`. Says whether a part begins.
+    pub(in crate::gateway::admission) fn settle(&mut self, now: Instant) -> bool {
         if let Some(part) = &mut self.part {
             part.settle(now);
-            return;
+            return false;
         }
         let standing = self.contact.standing();
-        if let May::Spend { .. } = standing.may(self.longest(), now) {
+        let may_spend = matches!(standing.may(self.longest(), now), May::Spend { .. });
+        if may_spend {
             self.parts += 1;
             let number = (self.parts << 40) | (1 << 63);
             self.part = Some(Part::new(&self.ceilings, standing.terms(), self.release, number));
         }
+        may_spend
     }
 
     /// Whether a call with this backing may still leave.

@@ -56,7 +56,8 @@ if app.epoch ~= s.epoch then
       local bucket = cmsgpack.unpack(all[i + 1])
       for _, kept_period in ipairs(bucket.p) do
         local period, coming, before = kept_period[1], {}, kept_period[2]
-        local latest = home(now + lease + transit, period)
+        -- What was lent before the epoch began is home by then, whatever the clock was.
+        local latest = home(s.quiet - quiet + lease + transit, period)
         for index, count in pairs(before) do
           local at = math.min(latest, index + math.ceil(moved / slice(period)))
           coming[at] = (coming[at] or 0) + count
@@ -67,7 +68,7 @@ if app.epoch ~= s.epoch then
       redis.call('HSET', KEYS[2], all[i], cmsgpack.pack(bucket))
     end
   end
-  app.epoch, app.shift, app.quiet = s.epoch, s.shift, math.min(app.quiet, now + quiet)
+  app.epoch, app.shift, app.quiet = s.epoch, s.shift, s.quiet
   redis.call('HSET', KEYS[1], 'k:' .. KEYS[2], s.epoch)
   kept_app = nil
 end
@@ -182,7 +183,7 @@ for _ = 1, tonumber(ARGV[13]) do
   end
 
   -- Shares of a token are counted in thousandths. What comes free is dealt to those who wait, by weight.
-  local mine, due = nil, 0
+  local mine, due, total = nil, 0, 0
   if want > 0 then
     mine = bucket.w[name] or {0, 0, 0, 0}
     mine[1], mine[2] = weight, want
@@ -190,6 +191,7 @@ for _ = 1, tonumber(ARGV[13]) do
   end
   for _, waiter in pairs(bucket.w) do
     due = due + waiter[3]
+    total = total + waiter[1]
   end
   if due > lendable then
     for _, waiter in pairs(bucket.w) do
@@ -217,25 +219,21 @@ for _ = 1, tonumber(ARGV[13]) do
   local granted, back, base = 0, 0, now + lease + transit
   if mine then
     granted = math.min(want, math.floor(lendable / 1000), math.max(0, math.floor(mine[3] / 1000)))
-    -- A whole token of which nobody has the whole is for whoever has most of it.
-    local whole, most_due = math.floor(lendable / 1000), 0
-    for other, waiter in pairs(bucket.w) do
-      whole = whole - math.max(0, math.floor(waiter[3] / 1000))
-      -- Who has less than nothing has no part of one.
-      if other ~= name then most_due = math.max(most_due, math.max(0, waiter[3]) % 1000) end
-    end
-    if granted < want and whole >= 1 and mine[3] >= 0 and mine[3] % 1000 >= most_due then granted = granted + 1 end
+    -- A whole token of which nobody has the whole is for whoever comes first and owes nothing.
+    local whole = math.floor(lendable / 1000)
+    for _, waiter in pairs(bucket.w) do whole = whole - math.max(0, math.floor(waiter[3] / 1000)) end
+    if granted < want and whole >= 1 and mine[3] >= 0 then granted = granted + 1 end
     mine[3] = mine[3] - granted * 1000
     if granted == want then
       bucket.w[name] = nil
     else
       mine[2] = want - granted
-      -- When there may be a whole one again, and those have theirs who are due more.
-      local before = 0
-      for other, waiter in pairs(bucket.w) do
-        if other ~= name and waiter[3] > mine[3] then before = before + math.max(1, math.floor(waiter[3] / 1000)) end
-      end
-      back = math.max(20000, math.min(250000, math.ceil(wait + pace * before)))
+      -- When it may have a whole one again. Where tokens are few, each goes to whoever is there when it comes home: then
+      -- they all come, unless they are many.
+      local each = pace * total / weight / 1000
+      local its_own, debt = each * math.max(0, 1000 - mine[3]), each * math.max(0, -mine[3])
+      local due_in = pace < 20000 and math.max(wait, its_own) or math.max(wait + debt, its_own / 4)
+      back = math.max(20000, math.min(250000, math.ceil(due_in)))
       mine[4] = now + 2 * back + 100000
     end
   end

@@ -6,22 +6,26 @@
 --          5 quiet time  6 name  7 incarnation  8 max_replicas  9 missing_after  10 absent_for
 --          11 epoch that the replica knows, or ""  12 by how much it saw the clock step  13 its slot, or -1
 --          14 whether this incarnation was a member before  15 whether it spent its part  16 whether it leaves
---          17 version of the members that it knows, then what it knows of other members: name, incarnation, slot
+--          17 version of the members that it knows  18 by how much it has the clock stepped, all in all, or ""
+--          then what it knows of other members: name, incarnation, slot
+local SAME = 50000
 local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000000 + tonumber(time[2])
 local run, nonce = ARGV[1], ARGV[2]
 local quiet, missing_after, absent_for = tonumber(ARGV[5]), tonumber(ARGV[9]), tonumber(ARGV[10])
 local name, incarnation, most = ARGV[6], ARGV[7], tonumber(ARGV[8])
-local step, slot = tonumber(ARGV[12]), tonumber(ARGV[13])
+local step, slot, shift = tonumber(ARGV[12]), tonumber(ARGV[13]), tonumber(ARGV[18])
 if now > tonumber(ARGV[3]) + tonumber(ARGV[4]) then return {1, now} end
 
 local kept = redis.call('HMGET', KEYS[1], 's', 'm')
 local s = kept[1] and cmsgpack.unpack(kept[1])
 local members = kept[2] and cmsgpack.unpack(kept[2]) or {}
+local latest = 0
+for _, member in pairs(members) do latest = math.max(latest, member.seen) end
 if not s or s.run ~= run then
-  local moved = s and s.epoch == ARGV[11] and step or 0
-  s = {epoch = nonce, run = run, quiet = now + quiet, shift = (s and s.shift or 0) + moved,
-       version = now}
+  -- Who was there before knows better than what is kept: that may be old, or from a server with another clock.
+  s = {epoch = nonce, run = run, quiet = now + quiet, shift = shift or s and s.shift or 0,
+       unsure = not shift, version = now}
   for _, member in pairs(members) do
     -- Whatever the clock of the server before: they are looked for anew.
     member.seen = now
@@ -33,8 +37,15 @@ elseif step ~= 0 and s.epoch == ARGV[11] then
     member.seen = member.seen + step
     if member.back > 0 then member.back = member.back + step end
   end
+elseif latest > 0 and now >= latest + missing_after + quiet then
+  -- Nobody reached this server, so somebody may spend a part who never did.
+  s.epoch, s.quiet = nonce, now + quiet
 end
-for i = 18, #ARGV, 3 do
+if s.unsure and shift and s.epoch ~= ARGV[11] then
+  if math.abs(shift - s.shift) > SAME then s.epoch, s.quiet, s.shift = nonce, now + quiet, shift end
+  s.unsure = false
+end
+for i = 19, #ARGV, 3 do
   if not members[ARGV[i]] then
     members[ARGV[i]] = {inc = ARGV[i + 1], seen = now, slot = tonumber(ARGV[i + 2]), back = 0}
     s.version = s.version + 1

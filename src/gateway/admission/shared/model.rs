@@ -24,6 +24,8 @@ struct Replicas {
     epoch: Arc<str>,
     quiet: i64,
     shift: i64,
+    /// Whether nobody told of the shift who was there before.
+    unsure: bool,
     version: i64,
     calm: i64,
     /// The slot of each part that is kept, since when its owner is back (0: it is missing), and who that is.
@@ -128,11 +130,15 @@ impl Model {
                         member.seen += ask.step;
                         member.back += if member.back > 0 { ask.step } else { 0 };
                     }
+                } else if let Some(latest) = replicas.members.values().map(|member| member.seen).max()
+                    && now >= latest + micros(MISSING_AFTER) + quiet
+                {
+                    replicas.epoch = nonce;
+                    replicas.quiet = now + quiet;
                 }
             }
             before => {
                 let old = before.take();
-                let moved = old.as_ref().filter(|old| old.epoch == ask.epoch).map_or(0, |_| ask.step);
                 let (shift, mut members) = old.map_or_else(Default::default, |old| (old.shift, old.members));
                 for member in members.values_mut() {
                     member.seen = now;
@@ -142,7 +148,8 @@ impl Model {
                     run: run.clone(),
                     epoch: nonce,
                     quiet: now + quiet,
-                    shift: shift + moved,
+                    shift: ask.shift.unwrap_or(shift),
+                    unsure: ask.shift.is_none(),
                     version: now,
                     calm: 0,
                     reserved: Vec::new(),
@@ -150,12 +157,34 @@ impl Model {
                 });
             }
         }
-        self.replicas.as_mut().expect("it was made above, if it was not there")
+        let replicas = self.replicas.as_mut().expect("it was made above, if it was not there");
+        if let Some(shift) = ask.shift
+            && replicas.unsure
+            && replicas.epoch != ask.epoch
+        {
+            if (shift - replicas.shift).abs() > SAME {
+                replicas.epoch = ask.nonce.as_str().into();
+                replicas.quiet = now + quiet;
+                replicas.shift = shift;
+            }
+            replicas.unsure = false;
+        }
+        replicas
     }
 
     /// Everything of an app gets lost.
     pub(crate) fn evict(&mut self, app: SdkAppId) {
         self.apps.remove(&app);
+    }
+
+    /// How many tokens are away, of every ceiling's first period.
+    pub(crate) fn away(&self, now: i64) -> i64 {
+        let buckets = self.apps.values().flat_map(|app| app.buckets.values());
+        let first = buckets.filter_map(|bucket| bucket.periods.first());
+        let away = |(length, coming): &(i64, BTreeMap<i64, i64>)| -> i64 {
+            coming.iter().filter(|&(at, _)| at * slice(*length) > now).map(|(_, count)| count).sum()
+        };
+        first.map(away).sum()
     }
 
     /// The work of `lend.lua`.
@@ -183,7 +212,7 @@ impl Model {
             buckets: HashMap::new(),
         });
         if app.epoch != replicas.epoch {
-            app.enter(now, replicas, terms);
+            app.enter(replicas, terms);
         }
         let quiet = (replicas.quiet - now).max(app.quiet - now).max(0);
         let lending = Lending { now, quiet, terms, name: &ask.opening.name, replicas };
@@ -266,13 +295,14 @@ impl Replicas {
 
 impl App {
     /// Another epoch has begun since it was last used.
-    fn enter(&mut self, now: i64, replicas: &Replicas, terms: &Terms) {
+    fn enter(&mut self, replicas: &Replicas, terms: &Terms) {
         let moved = (replicas.shift - self.shift).max(0);
         for bucket in self.buckets.values_mut() {
             bucket.waiters.clear();
             bucket.registered.clear();
             for (period, coming) in &mut bucket.periods {
-                let latest = home(now + micros(LEASE + terms.transit_max), *period);
+                let began = replicas.quiet - micros(terms.quiet());
+                let latest = home(began + micros(LEASE + terms.transit_max), *period);
                 let mut moved_on = BTreeMap::new();
                 for (&at, &count) in &*coming {
                     *moved_on.entry(latest.min(at + ceil(moved, slice(*period)))).or_default() += count;
@@ -282,7 +312,7 @@ impl App {
         }
         self.epoch = replicas.epoch.clone();
         self.shift = replicas.shift;
-        self.quiet = self.quiet.min(now + micros(terms.quiet()));
+        self.quiet = replicas.quiet;
     }
 }
 
@@ -425,6 +455,7 @@ impl Lending<'_> {
             let mine = bucket.waiters.entry(name.clone()).or_default();
             (mine.weight, mine.want) = (i64::from(wish.weight), want);
         }
+        let total: i64 = bucket.waiters.values().map(|waiter| waiter.weight).sum();
         let mut due: i64 = bucket.waiters.values().map(|waiter| waiter.due).sum();
         if due > lendable {
             for waiter in bucket.waiters.values_mut().filter(|waiter| waiter.due > 0) {
@@ -451,9 +482,7 @@ impl Lending<'_> {
         let mut granted = want.min(lendable / 1_000).min(mine.due.div_euclid(1_000).max(0));
         let whole = lendable / 1_000
             - bucket.waiters.values().map(|waiter| waiter.due.div_euclid(1_000).max(0)).sum::<i64>();
-        let others = bucket.waiters.iter().filter(|(other, _)| *other != name);
-        let most_due = others.map(|(_, waiter)| waiter.due.max(0) % 1_000).max().unwrap_or(0);
-        if granted < want && whole >= 1 && mine.due >= 0 && mine.due % 1_000 >= most_due {
+        if granted < want && whole >= 1 && mine.due >= 0 {
             granted += 1;
         }
         if granted == want {
@@ -461,9 +490,10 @@ impl Lending<'_> {
             return (granted, 0);
         }
         let due = mine.due - granted * 1_000;
-        let others = bucket.waiters.iter().filter(|(other, waiter)| *other != name && waiter.due > due);
-        let before: i64 = others.map(|(_, waiter)| waiter.due.div_euclid(1_000).max(1)).sum();
-        let back = ((wait as f64 + pace * before as f64).ceil() as i64).clamp(20_000, 250_000);
+        let (wait, each) = (wait as f64, pace * total as f64 / f64::from(wish.weight) / 1_000.0);
+        let (its_own, debt) = (each * (1_000 - due).max(0) as f64, each * (-due).max(0) as f64);
+        let due_in = if pace < 20_000.0 { wait.max(its_own) } else { (wait + debt).max(its_own / 4.0) };
+        let back = (due_in.ceil() as i64).clamp(20_000, 250_000);
         let waits =
             Waiter { weight: mine.weight, want: want - granted, due, until: now + 2 * back + 100_000 };
         bucket.waiters.insert(name.clone(), waits);
@@ -482,6 +512,9 @@ fn home(released: i64, period: i64) -> i64 {
 fn ceil(number: i64, by: i64) -> i64 {
     (number + by - 1).div_euclid(by)
 }
+
+/// What two replicas tell of the clock that differs by no more is the same.
+const SAME: i64 = 50_000;
 
 /// How many tokens a second are lent, so that they come home evenly.
 fn even_rate(limit: i64, home: i64, period: i64, until_next: Option<i64>) -> f64 {

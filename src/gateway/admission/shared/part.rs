@@ -79,7 +79,7 @@ impl Part {
                 Slot::Open { number, .. } if number > used => now,
                 Slot::Open { until, .. } => until,
                 Slot::Opens(at) => at,
-                Slot::Never => now + LONG,
+                Slot::Never => now + NOT_SOON,
             }
         });
         slots.fold(self.tokens.turn(0, now), Instant::max)
@@ -135,5 +135,7 @@ impl Part {
     }
 }
 
+/// Later than any call waits.
+const NOT_SOON: Duration = Duration::from_secs(60);
 /// Beyond every slot.
 const LONG: Duration = Duration::from_secs(365 * 24 * 3600);

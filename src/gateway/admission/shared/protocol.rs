@@ -107,8 +107,10 @@ pub struct Meet {
     pub incarnation: Arc<str>,
     /// The epoch that it knows, or nothing.
     pub epoch: Arc<str>,
-    /// By how much it saw the store's clock step.
+    /// By how much it saw the store's clock step since it was last told.
     pub step: i64,
+    /// By how much it stepped, all in all, if this process was there before.
+    pub shift: Option<i64>,
     /// Its slot, or -1.
     pub slot: i64,
     /// Whether this incarnation was a member before.

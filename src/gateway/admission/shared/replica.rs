@@ -220,11 +220,14 @@ impl Replica {
 
     fn lost_track(&self, error: StoreError) {
         self.store.hang_up();
+        if matches!(error, StoreError::Refused(_)) {
+            self.contact.refused();
+        }
         // Whatever else was under way fails with the connection, which tells nothing.
         if error != StoreError::HungUp {
             self.told.lock().unwrap_or_else(PoisonError::into_inner).error = Some(error);
         }
-        self.contact.lost();
+        self.contact.lost(Instant::now());
     }
 
     fn count(&self, result: &'static str) {

@@ -44,6 +44,13 @@ pub(super) const LONG: Duration = Duration::from_secs(60);
 
 /// Ceilings of `API` and `OTHER_API`; tokens come home a second after sending, and there is no cold start to wait for.
 pub(super) async fn gate(per_second: u32, tune: impl FnOnce(&mut Settings)) -> Gate {
+    let started = Instant::now();
+    tokio::time::advance(Duration::from_secs(10)).await;
+    gate_since(started, per_second, tune)
+}
+
+/// The same of a process that started then.
+pub(super) fn gate_since(started: Instant, per_second: u32, tune: impl FnOnce(&mut Settings)) -> Gate {
     let mut settings = Settings {
         guarantee: Guarantee::Dispatch,
         max_wait: LONG,
@@ -56,8 +63,6 @@ pub(super) async fn gate(per_second: u32, tune: impl FnOnce(&mut Settings)) -> G
         settings.api.insert(api.parse().unwrap(), ApiCeiling::Periods(vec![a_second(per_second)]));
     }
     tune(&mut settings);
-    let started = Instant::now();
-    tokio::time::advance(Duration::from_secs(10)).await;
     let admission = Arc::new(Admission::new(settings, Handle::current(), started));
     Gate { admission, apps: apps("live"), apis: &APIS, rules: Vec::new() }
 }

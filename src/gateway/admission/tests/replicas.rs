@@ -1,34 +1,22 @@
-//! Many replicas share ceilings through a simulated store, on a paused clock: what they decide is decided by the code
-//! that runs in the gateway. No second sees more than a ceiling, whatever becomes of the store, its clock and the network.
+//! Many replicas share ceilings. No second sees more than a ceiling, whatever becomes of the store, its clock and the
+//! network, and what it lets through is used.
 //!
 //! `benches/shared.sh` asks for 100 replicas and 10,000 apps.
 
-use std::collections::HashMap;
-use std::sync::Mutex;
-
-use tokio::task::JoinSet;
-use tokio::time::{sleep, sleep_until};
+use tokio::time::sleep;
 
 use super::super::shared::tests::network::Network;
-use super::super::shared::{Replica, Terms};
-use super::gate::{A, API, Gate, gate};
+use super::fleet::{Fleet, Load, Setup, THREE};
 use super::*;
-use crate::telemetry::metrics::Metrics;
 
 /// What is simulated.
 #[derive(Debug, Clone, Copy)]
 struct Scenario {
-    seed: u64,
-    replicas: usize,
-    max_replicas: u32,
-    limit: u32,
+    setup: Setup,
     /// Calls a second that are offered to each replica.
     offered: f64,
-    apps: u32,
     seconds: u64,
     faults: bool,
-    /// Whether connections are there and answers quick.
-    quick: bool,
 }
 
 /// What came of it.
@@ -39,154 +27,42 @@ struct Outcome {
     /// The most that arrived in a second, of any app.
     worst: usize,
     commands: u64,
-    /// From the end of the first three seconds on.
+    /// Calls a second, from the end of the first three seconds on.
     delivered: f64,
 }
 
-const TIMEOUT: Duration = Duration::from_millis(50);
-
-/// When calls arrived, of each app.
-type Arrivals = Arc<Mutex<HashMap<u32, Vec<Instant>>>>;
-
-async fn simulate(scenario: Scenario) -> Outcome {
-    let network = Network::new(scenario.seed);
-    let mut random = fastrand::Rng::with_seed(scenario.seed);
-    let (arrivals, refused) = (Arrivals::default(), Arc::new(Mutex::new(0)));
-    let mut gates = Vec::new();
-    for number in 0..scenario.replicas {
-        gates.push(Arc::new(replica(scenario, &network, number).await));
-    }
-    let mut tasks = JoinSet::new();
-    for gate in &gates {
-        let replica = Arc::clone(gate.admission.replica().unwrap());
-        tasks.spawn(replica.keep_in_touch());
-    }
-    sleep(Duration::from_secs(3)).await;
-    let began = Instant::now();
-    for gate in &gates {
-        let (gate, arrivals, refused) = (Arc::clone(gate), Arc::clone(&arrivals), Arc::clone(&refused));
-        let random = random.fork();
-        tasks.spawn(async move { offer(scenario, gate, arrivals, refused, random, began).await });
-    }
-    if scenario.faults {
-        tasks.spawn(faults(scenario, Arc::clone(&network), random.fork()));
-    }
-    let warm = network.commands();
-    sleep_until(began + Duration::from_secs(scenario.seconds)).await;
-    let commands = network.commands() - warm;
-    tasks.abort_all();
-    let arrivals = arrivals.lock().unwrap();
-    let mut outcome = Outcome { commands, refused: *refused.lock().unwrap(), ..Outcome::default() };
-    for times in arrivals.values() {
-        let mut times = times.clone();
-        times.sort();
-        outcome.arrived += times.len();
-        let mut first = 0;
-        for (last, at) in times.iter().enumerate() {
-            while *at >= times[first] + Duration::from_secs(1) {
-                first += 1;
-            }
-            outcome.worst = outcome.worst.max(last + 1 - first);
-        }
-        let late = times.iter().filter(|at| **at >= began + Duration::from_secs(3)).count();
-        outcome.delivered += late as f64 / (scenario.seconds - 3) as f64;
-    }
-    outcome
+fn simulated(scenario: Scenario) -> Outcome {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build();
+    runtime.unwrap().block_on(simulate(scenario))
 }
 
-async fn replica(scenario: Scenario, network: &Arc<Network>, number: usize) -> Gate {
-    let mut gate = gate(scenario.limit, |settings| {
-        settings.guarantee = Guarantee::Arrival;
-        settings.max_wait = Duration::from_secs(3);
-        settings.max_waiting = 1_024;
-        settings.burst = None;
-    })
-    .await;
-    gate.add_apps(scenario.apps - 1);
-    let terms = Terms {
-        timeout: TIMEOUT,
-        max_replicas: scenario.max_replicas,
-        absent_for: Duration::from_secs(30),
-        transit_max: TRANSIT_MAX,
-    };
-    let named = (format!("host{number}"), format!("process{number}"));
-    let replica =
-        Replica::new(terms, network.store(number, TIMEOUT), (&named.0, &named.1), Metrics::new("1"));
-    gate.admission = Arc::new(Arc::into_inner(gate.admission).unwrap().sharing(Some(replica)));
-    gate
-}
-
-async fn offer(
-    scenario: Scenario,
-    gate: Arc<Gate>,
-    arrivals: Arrivals,
-    refused: Arc<Mutex<usize>>,
-    mut random: fastrand::Rng,
-    began: Instant,
-) {
-    let mut calls = JoinSet::new();
-    let mut at = began;
-    loop {
-        // As independent callers come.
-        at += Duration::from_secs_f64((-(1.0 - random.f64()).ln() / scenario.offered).min(60.0));
-        sleep_until(at).await;
-        // Some apps have most of the calls.
-        let app = (f64::from(scenario.apps) * random.f64().powi(3)) as u32;
-        let (gate, arrivals, refused) = (Arc::clone(&gate), Arc::clone(&arrivals), Arc::clone(&refused));
-        let random = random.fork();
-        calls.spawn(async move {
-            if !call(scenario, &gate, app, &arrivals, random).await {
-                *refused.lock().unwrap() += 1;
-            }
-        });
-        while calls.try_join_next().is_some() {}
+async fn simulate(Scenario { setup, offered, seconds, faults: with_faults }: Scenario) -> Outcome {
+    let mut fleet = Fleet::of(setup).await;
+    for replica in 0..setup.replicas {
+        fleet.offer(Load::of(replica, offered));
     }
-}
-
-/// One call, from its turn to its answer. Says whether it was sent.
-async fn call(
-    scenario: Scenario,
-    gate: &Gate,
-    app: u32,
-    arrivals: &Arrivals,
-    mut random: fastrand::Rng,
-) -> bool {
-    let path = match app {
-        0 => format!("/apps/live/v4/{API}"),
-        n => format!("/apps/app{}/v4/{API}", n - 1),
-    };
-    let grant = gate.grant_at(A, &path);
-    let mostly = |random: &mut fastrand::Rng, usual: u64, longest: u64| {
-        let longest = if !scenario.quick && random.u32(..10) == 0 { longest } else { usual };
-        Duration::from_micros(random.u64(..longest))
-    };
-    let arrival = gate.admission.arrive();
-    let mut permit = loop {
-        let Ok(mut permit) = gate.admission.admit(&grant, arrival, Duration::from_secs(3)).await else {
-            return false;
-        };
-        // A connection is made, and the turn may be over by then: the call waits for another one.
-        sleep(mostly(&mut random, 300, 400_000)).await;
-        if permit.confirm() && permit.may_leave() {
-            break permit;
-        }
-    };
-    permit.writing();
-    sleep(mostly(&mut random, 100, 20_000)).await;
-    permit.sent();
-    sleep(mostly(&mut random, 2_000, 249_000)).await;
-    arrivals.lock().unwrap().entry(app).or_default().push(Instant::now());
-    sleep(mostly(&mut random, 3_000, 400_000)).await;
-    permit.answered();
-    true
+    if with_faults {
+        let (network, random) = (Arc::clone(&fleet.network), fleet.random());
+        fleet.meanwhile(faults(setup.replicas, network, random));
+    }
+    let warm = fleet.network.commands();
+    fleet.until(seconds as f64).await;
+    Outcome {
+        arrived: fleet.served(),
+        refused: fleet.refused(),
+        worst: fleet.worst_second(),
+        commands: fleet.network.commands() - warm,
+        delivered: fleet.arrived(None, 3.0, seconds as f64),
+    }
 }
 
 /// Everything that can go wrong, at random.
-async fn faults(scenario: Scenario, network: Arc<Network>, mut random: fastrand::Rng) {
+async fn faults(replicas: usize, network: Arc<Network>, mut random: fastrand::Rng) {
+    let mut backup = network.backup();
     loop {
         sleep(Duration::from_millis(random.u64(200..6_000))).await;
         let span = Duration::from_millis(random.u64(10..9_000));
-        match random.u32(..7) {
+        match random.u32(..9) {
             0 => {
                 network.lose(true);
                 sleep(span).await;
@@ -204,8 +80,13 @@ async fn faults(scenario: Scenario, network: Arc<Network>, mut random: fastrand:
                 let step = random.i64(-2_000_000..2_000_000);
                 network.set_clock(if random.bool() { step } else { step / 100 });
             }
+            5 => {
+                network.restore(backup);
+                backup = network.backup();
+            }
+            6 => network.slow_by(Duration::from_millis(random.u64(..40))),
             _ => {
-                let replica = random.usize(..scenario.replicas);
+                let replica = random.usize(..replicas);
                 network.cut_off(replica, true);
                 let network = Arc::clone(&network);
                 tokio::spawn(async move {
@@ -217,23 +98,14 @@ async fn faults(scenario: Scenario, network: Arc<Network>, mut random: fastrand:
     }
 }
 
-const PLAIN: Scenario = Scenario {
-    seed: 1,
-    replicas: 3,
-    max_replicas: 3,
-    limit: 200,
-    offered: 200.0,
-    apps: 1,
-    seconds: 15,
-    faults: false,
-    quick: false,
-};
+/// Some of the answers take long.
+const PLAIN: Scenario =
+    Scenario { setup: Setup { quick: false, ..THREE }, offered: 200.0, seconds: 15, faults: false };
 
 #[tokio::test(start_paused = true)]
 async fn replicas_keep_one_ceiling_and_use_it() {
     let outcome = simulate(PLAIN).await;
     assert!(outcome.worst <= 200, "{outcome:?}");
-    // Some of the answers take long.
     assert!(outcome.delivered >= 180.0, "{outcome:?}");
 }
 
@@ -241,8 +113,8 @@ async fn replicas_keep_one_ceiling_and_use_it() {
 fn small_ceilings_are_used_as_large_ones_are() {
     for seed in 0..4 {
         for limit in [1, 2, 10] {
-            let scenario =
-                Scenario { seed, limit, offered: f64::from(limit) * 0.8, seconds: 20, quick: true, ..PLAIN };
+            let setup = Setup { seed, limit, ..THREE };
+            let scenario = Scenario { setup, offered: f64::from(limit) * 0.8, seconds: 20, ..PLAIN };
             let outcome = simulated(scenario);
             assert!(outcome.worst <= limit as usize, "{scenario:?}: {outcome:?}");
             // One call more or less is a matter of where the count begins.
@@ -252,14 +124,10 @@ fn small_ceilings_are_used_as_large_ones_are() {
     }
 }
 
-fn simulated(scenario: Scenario) -> Outcome {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build();
-    runtime.unwrap().block_on(simulate(scenario))
-}
-
 #[tokio::test(start_paused = true)]
 async fn below_the_ceiling_few_calls_need_a_command() {
-    let outcome = simulate(Scenario { replicas: 1, max_replicas: 3, offered: 100.0, ..PLAIN }).await;
+    let setup = Setup { replicas: 1, ..PLAIN.setup };
+    let outcome = simulate(Scenario { setup, offered: 100.0, ..PLAIN }).await;
     assert!(outcome.worst <= 200 && outcome.refused == 0, "{outcome:?}");
     assert!(outcome.commands as f64 <= 0.2 * outcome.arrived as f64, "{outcome:?}");
 }
@@ -268,20 +136,12 @@ async fn below_the_ceiling_few_calls_need_a_command() {
 fn no_second_sees_more_than_the_ceiling_whatever_fails() {
     let asked = std::env::var("USERSIG_GATEWAY_SIMULATIONS").ok();
     let seeds: u64 = asked.map_or(8, |asked| asked.parse().expect("USERSIG_GATEWAY_SIMULATIONS is a number"));
-    for seed in 0..seeds {
+    // In the last one, the answer to a replica's first command after an outage is lost.
+    for seed in (0..seeds).chain([119]) {
         let limit = [1, 2, 10, 60][seed as usize % 4];
-        let scenario = Scenario {
-            seed,
-            replicas: 2 + seed as usize % 4,
-            max_replicas: 6,
-            limit,
-            offered: f64::from(limit) * 0.8 + 1.0,
-            seconds: 60,
-            faults: true,
-            ..PLAIN
-        };
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build();
-        let outcome = runtime.unwrap().block_on(simulate(scenario));
+        let setup = Setup { seed, replicas: 2 + seed as usize % 4, max_replicas: 6, limit, ..PLAIN.setup };
+        let scenario = Scenario { setup, offered: f64::from(limit) * 0.8 + 1.0, seconds: 60, faults: true };
+        let outcome = simulated(scenario);
         assert!(outcome.worst <= limit as usize, "{scenario:?}: {outcome:?}");
         assert!(outcome.arrived > 0, "{scenario:?}: {outcome:?}");
     }
@@ -295,17 +155,9 @@ fn many_replicas_share_many_ceilings() {
         false => &[(10, 1, 60.0), (10, 50, 30.0)],
     };
     for &(replicas, apps, offered) in sizes {
-        let scenario = Scenario {
-            replicas,
-            max_replicas: replicas as u32,
-            apps,
-            offered,
-            seconds: if is_long { 20 } else { 8 },
-            ..PLAIN
-        };
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build();
-        let outcome = runtime.unwrap().block_on(simulate(scenario));
-        let Outcome { arrived, refused, worst, commands, delivered } = outcome;
+        let setup = Setup { replicas, max_replicas: replicas as u32, apps, ..PLAIN.setup };
+        let scenario = Scenario { setup, offered, seconds: if is_long { 20 } else { 8 }, ..PLAIN };
+        let Outcome { arrived, refused, worst, commands, delivered } = simulated(scenario);
         println!(
             "{replicas} replicas, {apps} apps: {arrived} calls, {refused} refused, worst second {worst} of 200, {delivered:.0} a \
              second, {:.2} commands a call, {} MiB at most",

@@ -5,28 +5,30 @@ use std::num::NonZeroU32;
 use std::sync::Mutex;
 
 use serde_json::{Value, json};
+use tracing::Dispatch;
 use tracing::subscriber::DefaultGuard;
 
 use super::super::{ApiCeiling, Throttle};
 use super::gate::{A, API, Gate, LONG, gate};
 use super::*;
 
-/// The warnings of this thread.
+/// What this thread logs.
 #[derive(Debug, Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
+pub(super) struct Log(Arc<Mutex<Vec<u8>>>);
 
 impl Log {
-    fn begin() -> (Self, DefaultGuard) {
+    pub(super) fn begin(level: tracing::Level) -> (Self, (DefaultGuard, Dispatch)) {
         let log = Self::default();
         let writer = log.clone();
-        let builder =
-            tracing_subscriber::fmt().json().flatten_event(true).with_max_level(tracing::Level::WARN);
+        let builder = tracing_subscriber::fmt().json().flatten_event(true).with_max_level(level);
         let subscriber = builder.with_writer(move || writer.clone()).finish();
-        (log, tracing::subscriber::set_default(subscriber))
+        // While there is one subscriber only, what tests log on threads without it is taken for what nobody wants to see.
+        let another = Dispatch::new(tracing::subscriber::NoSubscriber::new());
+        (log, (tracing::subscriber::set_default(subscriber), another))
     }
 
     /// What was told since it was last asked: these fields of each event.
-    fn told(&self, fields: &[&str]) -> Vec<Value> {
+    pub(super) fn told(&self, fields: &[&str]) -> Vec<Value> {
         let written = std::mem::take(&mut *self.0.lock().unwrap());
         let events = String::from_utf8(written).unwrap();
         let events = events.lines().map(|event| serde_json::from_str::<Value>(event).unwrap());
@@ -58,7 +60,7 @@ fn nearly_used(api: &str, period: &str, limit: u32, used: u32, waiting: usize) -
 
 #[tokio::test(start_paused = true)]
 async fn a_days_calls_are_warned_of_once_a_day() {
-    let (log, _log) = Log::begin();
+    let (log, _log) = Log::begin(tracing::Level::WARN);
     let gate = gate(1, |settings| {
         let periods = vec![a_second(1000), ceiling(100, 24 * 3600)];
         settings.api.insert(API.parse().unwrap(), ApiCeiling::Periods(periods));
@@ -76,7 +78,7 @@ async fn a_days_calls_are_warned_of_once_a_day() {
 
 #[tokio::test(start_paused = true)]
 async fn a_seconds_calls_are_warned_of_once_a_minute() {
-    let (log, _log) = Log::begin();
+    let (log, _log) = Log::begin(tracing::Level::WARN);
     let gate = gate(10, |settings| settings.app_per_second = NonZeroU32::new(100)).await;
     // For nearly a minute all tokens are away, and calls wait.
     let _flood = gate.queue(&[(A, API, "flood"); 590]).await;
@@ -87,7 +89,7 @@ async fn a_seconds_calls_are_warned_of_once_a_minute() {
 
 #[tokio::test(start_paused = true)]
 async fn of_few_tokens_it_is_only_told_where_calls_wait() {
-    let (log, _log) = Log::begin();
+    let (log, _log) = Log::begin(tracing::Level::WARN);
     let gate = gate(3, |_| ()).await;
     let mut held = Vec::new();
     for _ in 0..3 {
@@ -102,7 +104,7 @@ async fn of_few_tokens_it_is_only_told_where_calls_wait() {
 
 #[tokio::test(start_paused = true)]
 async fn a_cut_is_told_with_before_and_after() {
-    let (log, _log) = Log::begin();
+    let (log, _log) = Log::begin(tracing::Level::WARN);
     let gate = gate(200, |_| ()).await;
     for _ in 0..100 {
         gate.send(A, API).await;

@@ -23,8 +23,12 @@ struct World {
     run: u32,
     is_lost: bool,
     cut_off: BTreeSet<usize>,
+    /// Whose every word is refused.
+    refused: BTreeSet<usize>,
     /// Until when the store does nothing; what was said is done then.
     stopped_until: Instant,
+    /// How much longer than usual each way takes.
+    slow_by: Duration,
     commands: u64,
     random: fastrand::Rng,
 }
@@ -47,7 +51,9 @@ impl Network {
             run: 0,
             is_lost: false,
             cut_off: BTreeSet::new(),
+            refused: BTreeSet::new(),
             stopped_until: now,
+            slow_by: Duration::ZERO,
             commands: 0,
             random: fastrand::Rng::with_seed(seed),
         })))
@@ -79,6 +85,17 @@ impl Network {
         };
     }
 
+    /// Whatever this replica says, it is refused.
+    pub(in crate::gateway::admission) fn refuse(&self, replica: usize) {
+        self.lock().refused.insert(replica);
+    }
+
+    /// How many tokens are away, of every ceiling's first period.
+    pub(in crate::gateway::admission) fn away(&self) -> i64 {
+        let world = self.lock();
+        world.model.away(world.now())
+    }
+
     pub(in crate::gateway::admission) fn stop_for(&self, span: Duration) {
         self.lock().stopped_until = Instant::now() + span;
     }
@@ -90,6 +107,22 @@ impl Network {
         if empty {
             world.model = Model::default();
         }
+    }
+
+    /// What the store knows, for [`restore`](Self::restore).
+    pub(in crate::gateway::admission) fn backup(&self) -> Model {
+        self.lock().model.clone()
+    }
+
+    /// Another server process, with what was known some time ago.
+    pub(in crate::gateway::admission) fn restore(&self, backup: Model) {
+        self.restart(false);
+        self.lock().model = backup;
+    }
+
+    /// From now on each way takes so much longer.
+    pub(in crate::gateway::admission) fn slow_by(&self, by: Duration) {
+        self.lock().slow_by = by;
     }
 
     /// The store's clock is set.
@@ -114,7 +147,8 @@ impl World {
     /// Mostly quick, at times slow.
     fn delay(&mut self) -> Duration {
         let slow = self.random.u32(..400) == 0;
-        Duration::from_micros(if slow { self.random.u64(..60_000) } else { self.random.u64(50..800) })
+        self.slow_by
+            + Duration::from_micros(if slow { self.random.u64(..60_000) } else { self.random.u64(50..800) })
     }
 }
 
@@ -128,6 +162,9 @@ impl Way {
         let (network, replica, began) = (Arc::clone(network), *replica, Instant::now());
         let (there, back, is_answer_lost) = {
             let mut world = network.lock();
+            if world.refused.contains(&replica) {
+                return Err(StoreError::Refused("wrong password".into()));
+            }
             (world.delay(), world.delay(), world.random.u32(..2_000) == 0)
         };
         // Whether anybody waits for the answer or not, what was sent is done.

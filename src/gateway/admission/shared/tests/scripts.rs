@@ -34,6 +34,7 @@ enum Event {
         slot: i64,
         introduces: bool,
         tells_step: bool,
+        tells_shift: bool,
         late: bool,
     },
     /// A replica borrows.
@@ -49,16 +50,29 @@ enum Event {
 fn event() -> impl Strategy<Value = Event> {
     let kind = prop_oneof![1 => Just(Kind::Unused), 3 => Just(Kind::Answered), 1 => Just(Kind::Late), 1 => Just(Kind::Unknown)];
     let rarely = |one_in: u32| prop::bool::weighted(1.0 / f64::from(one_in));
-    let meet = (0..4_usize, rarely(6), rarely(6), rarely(12), -1..4_i64, rarely(6), rarely(2), rarely(20))
-        .prop_map(|(who, other, spent, leaves, slot, introduces, tells_step, late)| Event::Meet {
-            who,
-            incarnation: usize::from(other),
-            spent,
-            leaves,
-            slot,
-            introduces,
-            tells_step,
-            late,
+    let meet = (
+        0..4_usize,
+        rarely(6),
+        rarely(6),
+        rarely(12),
+        -1..4_i64,
+        rarely(6),
+        rarely(2),
+        rarely(2),
+        rarely(20),
+    )
+        .prop_map(|(who, other, spent, leaves, slot, introduces, tells_step, tells_shift, late)| {
+            Event::Meet {
+                who,
+                incarnation: usize::from(other),
+                spent,
+                leaves,
+                slot,
+                introduces,
+                tells_step,
+                tells_shift,
+                late,
+            }
         });
     let wish = (0..3_usize, prop_oneof![Just(0_u32), 1..9_u32, 1..60_u32], 1..5_u32, rarely(8));
     let report = (kind, 0..8_usize, 1..6_u32, -50_000..400_000_i64);
@@ -91,6 +105,7 @@ struct Both {
     epoch: Arc<str>,
     version: i64,
     step: i64,
+    shift: i64,
     /// By what loans are known.
     bases: Vec<i64>,
 }
@@ -106,6 +121,7 @@ impl Both {
             epoch: "".into(),
             version: -1,
             step: 0,
+            shift: 0,
             bases: vec![0; 8],
         };
         both.flush().await;
@@ -156,7 +172,17 @@ impl Both {
                     self.flush().await;
                 }
             }
-            Event::Meet { who, incarnation, spent, leaves, slot, introduces, tells_step, late } => {
+            Event::Meet {
+                who,
+                incarnation,
+                spent,
+                leaves,
+                slot,
+                introduces,
+                tells_step,
+                tells_shift,
+                late,
+            } => {
                 self.nonces += 1;
                 let known =
                     Member { name: "host9".into(), incarnation: "old".into(), slot: 2, is_there: false };
@@ -166,6 +192,7 @@ impl Both {
                     incarnation: format!("process{incarnation}").into(),
                     epoch: self.epoch.clone(),
                     step: if tells_step { self.step } else { 0 },
+                    shift: tells_shift.then_some(self.shift + self.step),
                     slot,
                     is_member: incarnation == 0 && slot >= 0,
                     spent,
@@ -212,6 +239,7 @@ impl Both {
             // Lua's tables have no order.
             membership.members.sort_by(|one, other| one.name.cmp(&other.name));
             self.step = 0;
+            self.shift = membership.shift;
             self.epoch = membership.epoch.clone();
             self.version = membership.version;
         }
