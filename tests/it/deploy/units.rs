@@ -1,11 +1,14 @@
-//! Plain machines: the systemd unit and the compose file, read by their own tools.
+//! Plain machines: the systemd unit and the compose files, read by their own tools, and the script that shows a shared ceiling.
 
 use std::fs;
+use std::net::TcpStream;
 use std::process::Command;
 
 use tempfile::TempDir;
 
 use super::{deploy, tool};
+use crate::process::Process;
+use crate::redis_server::free_port;
 
 #[test]
 fn systemd_finds_the_unit_well_caged() {
@@ -34,11 +37,47 @@ fn systemd_understands_the_unit_and_its_drop_in() {
 }
 
 #[test]
-fn compose_takes_the_file() {
-    let mut compose = Command::new("docker-compose");
-    let told =
-        tool(compose.arg("-f").arg(deploy().join("compose.yaml")).args(["--profile", "watch", "config"]));
+fn compose_takes_the_files() {
+    let config = |file: &str, profile: &[&str]| {
+        let mut compose = Command::new("docker-compose");
+        tool(compose.arg("-f").arg(deploy().join(file)).args(profile).arg("config"))
+    };
+    let told = config("compose.yaml", &["--profile", "watch"]);
     for part in ["read_only: true", "dockerfile: deploy/Dockerfile", "prom/prometheus"] {
         assert!(told.contains(part), "{told}");
+    }
+    let told = config("shared/compose.yaml", &[]);
+    for part in [
+        "gateway3:",
+        "network_mode: service:net",
+        "redis-server",
+        "20000001=/etc/usersig-gateway/made-up.key",
+    ] {
+        assert!(told.contains(part), "{told}");
+    }
+}
+
+#[test]
+fn the_script_shows_that_three_gateways_keep_one_ceiling() {
+    let ports: Vec<_> = (0..8).map(|_| free_port()).collect();
+    let mut script = Command::new(deploy().join("shared/run.sh"));
+    script
+        .arg("3")
+        .env("USERSIG_GATEWAY", env!("CARGO_BIN_EXE_usersig-gateway"))
+        // A busy machine proves nothing wrong.
+        .env("USERSIG_GATEWAY__CEILING__TRANSIT_MAX", "1s")
+        .env("PORTS", ports.iter().map(u16::to_string).collect::<Vec<_>>().join(" "));
+    let script = Process::start(script);
+    let arrived = script.printed(|line| line.starts_with("arrived at the sandbox: "));
+    let words = arrived.split(|c: char| !c.is_ascii_digit());
+    let numbers: Vec<u32> = words.filter_map(|word| word.parse().ok()).collect();
+    let [calls, worst, ceiling, refused] = numbers[..] else { panic!("{arrived}") };
+    assert!(calls > 0 && worst > 0 && worst <= ceiling && refused == 0, "{arrived}");
+
+    script.printed(|line| line == "Ctrl-C ends it.");
+    script.signal("INT");
+    assert_eq!(script.end().status, Some(0));
+    for port in ports {
+        assert!(TcpStream::connect(("127.0.0.1", port)).is_err(), "somebody still listens on {port}");
     }
 }
