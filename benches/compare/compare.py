@@ -73,12 +73,32 @@ def measured(load, program=None):
     return result
 
 
+class Turns:
+    """A load that does a span of work each time it is asked, on connections that stay."""
+
+    def __init__(self, options, port, connections, seconds, rate=0):
+        self.load = Load(options, "turns", port, connections, seconds, rate)
+        self.take()
+
+    def take(self, program=None):
+        """One span, to its last answer: what the load found, with the program's CPU per call."""
+        began, cpu = time.perf_counter(), program and program.cpu_us()
+        self.load.process.stdin.write("\n")
+        self.load.process.stdin.flush()
+        result = json.loads(self.load.process.stdout.readline())
+        if program:
+            took, spent = time.perf_counter() - began, program.cpu_us() - cpu
+            result["cpu_us"], result["busy"] = spent / result["calls"], spent / (took * 1e6)
+        return result
+
+
 class Bench:
     def __init__(self, options, folder):
         self.options, self.folder = options, folder
         self.upstream = proxies.upstream(folder)
         proxies.wait_until_it_answers(UPSTREAM_PLAIN)
         self.running = {}
+        self.turns = {}
 
     def contenders(self):
         """All that there are, running, each at its port."""
@@ -104,7 +124,9 @@ class Bench:
     def stop(self):
         for program, _ in self.running.values():
             program.stop()
-        self.running = {}
+        for turns in self.turns.values():
+            turns.load.stop()
+        self.running, self.turns = {}, {}
 
     def shuffled(self, more=()):
         names = [*self.contenders(), *more]
@@ -112,19 +134,20 @@ class Bench:
         return names
 
     def saturated(self):
-        round = {}
-        for name in self.shuffled():
-            program, port = self.contenders()[name]
-            load = Load(self.options, "closed", port, 64, self.options.seconds)
-            round[name] = measured(load, program)
-        return round
+        return self.in_turns("saturated", 64, self.options.turn)
 
     def paced(self):
+        return self.in_turns("paced", 32, self.options.seconds, rate=2000, more=["direct"])
+
+    def in_turns(self, measure, connections, seconds, rate=0, more=()):
+        """One after the other in random order, in short turns: whatever else the machine does meets all of them."""
         round = {}
-        for name in self.shuffled(["direct"]):
+        for name in self.shuffled(more):
             program, port = self.contenders().get(name, (None, UPSTREAM_PLAIN))
-            load = Load(self.options, "open", port, 32, self.options.seconds, rate=2000)
-            round[name] = measured(load, program)
+            key = (measure, name)
+            if key not in self.turns:
+                self.turns[key] = Turns(self.options, port, connections, seconds, rate)
+            round[name] = self.turns[key].take(program)
         return round
 
     def workers(self):
@@ -201,6 +224,8 @@ class Bench:
         return {"gateway": {"ms": took * 1e3}}
 
 
+# For each round that is asked for.
+SATURATED_TURNS = 10
 MEASURES = ["saturated", "paced", "workers", "memory", "wakeups", "growth", "start"]
 
 
@@ -209,6 +234,7 @@ def main():
     parser.add_argument("measures", nargs="+", choices=[*MEASURES, "all", "table"])
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--seconds", type=float, default=2, help="how long each load counts")
+    parser.add_argument("--turn", type=float, default=0.2, help="the same for `saturated`, of which there are many rounds")
     parser.add_argument("--out", default="compare.json")
     parser.add_argument("--only", help="of those to compare, these: gateway,nginx")
     parser.add_argument("--gateway", default=str(ROOT / "target/release/usersig-gateway"))
@@ -225,7 +251,7 @@ def main():
             bench = Bench(options, folder)
             try:
                 for name in measures:
-                    for _ in range(options.rounds):
+                    for _ in range(options.rounds * (SATURATED_TURNS if name == "saturated" else 1)):
                         rounds.setdefault(name, []).append(getattr(bench, name)())
                         out.write_text(json.dumps(rounds))
             finally:

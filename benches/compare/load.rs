@@ -3,6 +3,8 @@
 //! - `load closed TARGET PATH CONNECTIONS SECONDS`: each connection makes its next call when the last was answered.
 //! - `load open TARGET PATH CONNECTIONS SECONDS RATE`: so many calls a second, evenly, come what may. A call that finds
 //!   no free connection waits for one, and is timed from when it was due, as a caller would feel it.
+//! - `load turns TARGET PATH CONNECTIONS SECONDS RATE`: for each line of standard input the one or the other (`RATE` 0:
+//!   closed), without `begin` and `end`; each ends when its last answer is there. All connections stay.
 //! - `load idle TARGET PATH CONNECTIONS 0`: each connection makes one call and stays, until standard input ends.
 //!
 //! `TARGET` is an address; `#` in `PATH` becomes 0, 1, 2 … up to `SPREAD` (environment), call by call. Prints `begin`
@@ -26,7 +28,7 @@ const WARM: Duration = Duration::from_millis(500);
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [mode, target, path, connections, seconds, rate @ ..] = &*arguments else {
-        return println!("closed|open|idle TARGET PATH CONNECTIONS SECONDS [RATE]");
+        return println!("closed|open|turns|idle TARGET PATH CONNECTIONS SECONDS [RATE]");
     };
     let number = |text: &String| text.parse::<f64>().expect("a number");
     // Else a timer is up to 50 µs late, which every call would be charged.
@@ -34,8 +36,9 @@ fn main() {
     let mut load = Load::open(target.parse().expect("an address"), path, number(connections) as usize);
     let span = Duration::from_secs_f64(number(seconds));
     match mode.as_str() {
-        "closed" => load.closed(span),
-        "open" => load.at_rate(span, number(&rate[0])),
+        "closed" => load.once(span, 0.0),
+        "open" => load.once(span, number(&rate[0])),
+        "turns" => load.in_turns(span, number(&rate[0])),
         "idle" => load.idle(),
         other => panic!("no such mode: {other}"),
     }
@@ -77,28 +80,37 @@ impl Load {
         Self { epoll, connections, requests: Requests::new(path), calls: 0, times: Vec::new() }
     }
 
-    fn closed(&mut self, span: Duration) {
-        let began = Instant::now();
-        for index in 0..self.connections.len() {
-            self.call(index, Instant::now());
-        }
-        let mut phases = Phases::new(began, span);
-        while !phases.over(self) {
-            for index in self.answered(Some(Duration::from_millis(100))) {
-                self.call(index, Instant::now());
-            }
-        }
+    /// Makes calls for a while, and counts those after the first half second.
+    fn once(&mut self, span: Duration, rate: f64) {
+        let mut phases = Phases::new(Instant::now(), span);
+        self.run(rate, |load| phases.over(load));
         self.report(span);
     }
 
-    fn at_rate(&mut self, span: Duration, rate: f64) {
+    /// The same for each line of standard input, every call counted and awaited.
+    fn in_turns(&mut self, span: Duration, rate: f64) {
+        for _ in std::io::stdin().lines() {
+            (self.calls, self.times) = (0, Vec::new());
+            let end = Instant::now() + span;
+            let mut left = self.connections.len() - self.run(rate, |_| Instant::now() >= end);
+            while left > 0 {
+                left -= self.answered(None).len();
+            }
+            self.report(span);
+        }
+    }
+
+    /// Makes so many calls a second until it is `over`; 0: as many as there are connections for. Gives how many of those
+    /// are free then.
+    fn run(&mut self, rate: f64, mut over: impl FnMut(&mut Self) -> bool) -> usize {
         let began = Instant::now();
-        let due = |number: u64| began + Duration::from_secs_f64(number as f64 / rate);
+        let due = |number: u64| {
+            if rate > 0.0 { began + Duration::from_secs_f64(number as f64 / rate) } else { Instant::now() }
+        };
         let mut number = 0;
         // The one that rested longest is next, so that all of them are in use.
         let mut free: VecDeque<usize> = (0..self.connections.len()).collect();
-        let mut phases = Phases::new(began, span);
-        while !phases.over(self) {
+        while !over(self) {
             while due(number) <= Instant::now() {
                 let Some(index) = free.pop_front() else { break };
                 self.call(index, due(number));
@@ -108,7 +120,7 @@ impl Load {
             let pause = if free.is_empty() { Duration::from_millis(100) } else { pause };
             free.extend(self.answered(Some(pause)));
         }
-        self.report(span);
+        free.len()
     }
 
     fn idle(&mut self) {
