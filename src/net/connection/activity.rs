@@ -3,7 +3,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
-use std::task::{Poll, Waker};
+use std::task::Poll;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep, sleep_until};
@@ -28,8 +28,6 @@ pub(super) struct Activity {
     heads: Cell<bool>,
     /// Whether bytes of the last request were left unread.
     unread: Cell<bool>,
-    /// The timer's waker, while it has nothing to wait for.
-    timer: RefCell<Option<Waker>>,
 }
 
 /// A request that is under way: until it is dropped, which is when the last byte of its answer was taken.
@@ -54,7 +52,6 @@ impl Activity {
             answering: Cell::new(false),
             heads: Cell::new(true),
             unread: Cell::new(false),
-            timer: RefCell::new(None),
         }
     }
 
@@ -63,15 +60,11 @@ impl Activity {
         // While an answer is on its way out, what comes is the next request, whose time has not begun.
         if self.heads.get() && !self.is_busy() && self.head_since.get().is_none() {
             self.head_since.set(Some(Instant::now()));
-            // The head's limit may be nearer than the one that the timer waits for.
-            if let Some(timer) = self.timer.borrow_mut().take() {
-                timer.wake();
-            }
         }
     }
 
-    /// Bytes are about to be written.
-    pub(super) fn writing(&self) {
+    /// Some of what was to be written was not taken yet. Nearly always all of it is, and then no clock is read.
+    pub(super) fn is_held_up(&self) {
         self.outlet.offer();
     }
 
@@ -208,15 +201,14 @@ impl Activity {
         self.under_way.borrow().iter().filter_map(Weak::upgrade).collect()
     }
 
-    /// Waits until the first byte of a head comes.
+    /// Waits until the first byte of a head comes, whose limit may be nearer than the one that is waited for.
+    ///
+    /// Nobody wakes it: bytes come when the connection is polled, which is by the same task and right before this.
     async fn head_begins(&self) {
         let before = self.head_since.get();
-        std::future::poll_fn(|cx| {
-            if self.head_since.get().is_some() && self.head_since.get() != before {
-                return Poll::Ready(());
-            }
-            *self.timer.borrow_mut() = Some(cx.waker().clone());
-            Poll::Pending
+        std::future::poll_fn(|_| {
+            let has_begun = self.head_since.get().is_some() && self.head_since.get() != before;
+            if has_begun { Poll::Ready(()) } else { Poll::Pending }
         })
         .await;
     }
@@ -229,7 +221,10 @@ impl UnderWay {
     pub(super) fn hand_out(&self, bytes: usize) {
         if bytes > 0 {
             self.owed.set(self.owed.get() + bytes);
-            self.pace.offer();
+            // Over HTTP/1.1 what is handed out is written at once, and the outlet tells how that gets on.
+            if !self.activity.heads.get() {
+                self.pace.offer();
+            }
         }
     }
 

@@ -151,6 +151,14 @@ impl Stream {
         }
         self.refusal == Refusal::HeldBack
     }
+
+    /// What was taken of so many bytes.
+    fn of(&self, length: usize, taken: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if !matches!(taken, Poll::Ready(Ok(bytes)) if bytes >= length) {
+            self.activity.is_held_up();
+        }
+        taken
+    }
 }
 
 const PREFACE: &[u8; 4] = b"PRI ";
@@ -185,11 +193,11 @@ impl AsyncWrite for Stream {
         if self.holds_back() {
             return Poll::Ready(Ok(buf.len()));
         }
-        self.activity.writing();
-        match &mut self.kind {
+        let taken = match &mut self.kind {
             Kind::Plain(socket) => Pin::new(socket).poll_write(cx, buf),
             Kind::Tls(stream) => Pin::new(stream).poll_write(cx, buf),
-        }
+        };
+        self.of(buf.len(), taken)
     }
 
     fn poll_write_vectored(
@@ -197,14 +205,15 @@ impl AsyncWrite for Stream {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        let length = bufs.iter().map(|buf| buf.len()).sum();
         if self.holds_back() {
-            return Poll::Ready(Ok(bufs.iter().map(|buf| buf.len()).sum()));
+            return Poll::Ready(Ok(length));
         }
-        self.activity.writing();
-        match &mut self.kind {
+        let taken = match &mut self.kind {
             Kind::Plain(socket) => Pin::new(socket).poll_write_vectored(cx, bufs),
             Kind::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
-        }
+        };
+        self.of(length, taken)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -219,9 +228,11 @@ impl AsyncWrite for Stream {
             Kind::Plain(socket) => Pin::new(socket).poll_flush(cx),
             Kind::Tls(stream) => Pin::new(stream).poll_flush(cx),
         };
-        // Whoever writes here flushes only when it holds nothing back itself.
-        if let Poll::Ready(Ok(())) = flushed {
-            self.activity.flushed();
+        match flushed {
+            // Whoever writes here flushes only when it holds nothing back itself.
+            Poll::Ready(Ok(())) => self.activity.flushed(),
+            Poll::Pending => self.activity.is_held_up(),
+            Poll::Ready(Err(_)) => {}
         }
         flushed
     }
