@@ -170,7 +170,8 @@ impl Client {
         settings: &Settings,
     ) -> Result<Connection, ConnectError> {
         let way = Way { endpoint, roots: extra_roots, proxy: settings.egress_proxy.as_ref() };
-        let kind = tokio::time::timeout(settings.connect_timeout, self.connect(way))
+        // Boxed, since it is large and few calls need it.
+        let kind = tokio::time::timeout(settings.connect_timeout, Box::pin(self.connect(way)))
             .await
             .map_err(|_| ConnectError::Timeout(settings.connect_timeout))??;
         Ok(Connection { kind, reused: false })

@@ -143,8 +143,11 @@ impl Lease {
         if self.incoming.len() >= MOST_UNREAD {
             return Poll::Ready(Err(ExchangeError::NotHttp("its head is too long")));
         }
-        let is_first = self.incoming.capacity() == 0;
-        self.incoming.reserve(if is_first { READ_AHEAD } else { READ_ON });
+        if self.incoming.capacity() == 0 {
+            self.incoming.reserve(READ_AHEAD);
+        } else if self.incoming.capacity() - self.incoming.len() < LEAST_READ {
+            self.incoming.reserve(READ_ON);
+        }
         match ready!(pin!(self.stream.read_buf(&mut self.incoming)).poll(cx))? {
             0 => Poll::Ready(Err(ExchangeError::Closed)),
             _ => Poll::Ready(Ok(())),
@@ -239,5 +242,7 @@ impl Incoming {
 /// more is read at once.
 const READ_AHEAD: usize = 1024;
 const READ_ON: usize = 16 * 1024;
+/// Where there is less room, more is made.
+const LEAST_READ: usize = 128;
 /// Bounds what an answer's head can take, and how much of its body lies in memory unread.
 const MOST_UNREAD: usize = 256 * 1024;
