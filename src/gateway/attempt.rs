@@ -89,13 +89,17 @@ pub async fn run(
             avoid: repeats.unanswered_at(),
             traceparent: None,
         };
-        let tried = single::send(means, ready, call, sending, record);
+        // What is rare is boxed, here and further in: a call's future has room for the largest of its steps, and takes
+        // as long to make as it is large. See benches/README.md.
         let tried = match before {
-            None => tried.await,
-            Some(result) => match while_awaited(tie, tried).await {
-                Some(tried) => tried,
-                None => return result,
-            },
+            None => single::send(means, ready, call, sending, record).await,
+            Some(result) => {
+                let again = Box::pin(single::send(means, ready, call, sending, record));
+                match while_awaited(tie, again).await {
+                    Some(tried) => tried,
+                    None => return result,
+                }
+            }
         };
         let (result, next) = repeats.after(tried, record.wait());
         let reason = match next {
@@ -103,7 +107,7 @@ pub async fn run(
             Next::Again { reason, .. } | Next::InTurn { reason, .. } => reason,
             Next::WithNewerKey => "key",
         };
-        let again = prepare_again(means, grant, next, arrival.again(), deadline, record);
+        let again = Box::pin(prepare_again(means, grant, next, arrival.again(), deadline, record));
         ready = match while_awaited(tie, again).await.flatten() {
             Some(ready) => ready,
             None => return result,

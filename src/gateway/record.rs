@@ -40,7 +40,9 @@ pub struct Record {
     waited: Duration,
     /// How many times it was sent, or was to be.
     attempts: u32,
-    tries: Vec<(Endpoint, &'static str)>,
+    /// How many tries ended, and where the last one did.
+    tries: usize,
+    endpoint: Option<Endpoint>,
     upstream: Option<Duration>,
     bytes_in: usize,
     /// How many tries have begun to leave, as whoever sends them sees it.
@@ -88,7 +90,8 @@ impl Record {
             target: None,
             waited: Duration::ZERO,
             attempts: 0,
-            tries: Vec::new(),
+            tries: 0,
+            endpoint: None,
             upstream: None,
             bytes_in: 0,
             begun,
@@ -162,7 +165,8 @@ impl Record {
         if ended != Attempt::Answered {
             self.trace_try(endpoint, Some(ended), None, None);
         }
-        self.tries.push((endpoint.clone(), result));
+        self.tries += 1;
+        self.endpoint = Some(endpoint.clone());
     }
 
     /// The answer to its last try was there, or all of it that was waited for, this long after sending.
@@ -397,8 +401,8 @@ impl Record {
             wait_ms = milliseconds(self.waited),
             upstream_ms = self.upstream.map(milliseconds),
             duration_ms = milliseconds(took),
-            attempts = self.tries.len(),
-            endpoint = self.tries.last().map(|(endpoint, _)| endpoint.authority()),
+            attempts = self.tries,
+            endpoint = self.endpoint.as_ref().map(Endpoint::authority),
             request_id = &*self.request_id,
             tencent_request_id = end.tencent_request_id.map(TencentRequestId::as_str),
             trace_id = self.trace.as_ref().map(|trace| tracing::field::display(trace.id())),

@@ -87,6 +87,7 @@ pub fn relay(relayed: Relayed, aside: &Aside<'_>) -> Response<ReplyBody> {
     let mut response = Response::new(body);
     *response.status_mut() = relayed.status;
     let headers = response.headers_mut();
+    headers.reserve(MOST_TOLD);
     for name in PASSED_ON {
         if let Some(value) = relayed.headers.get(&name).filter(|value| value.len() <= LONGEST_PASSED_ON) {
             headers.insert(name, value.clone());
@@ -276,6 +277,8 @@ impl Body for ReplyBody {
 const PASSED_ON: [HeaderName; 2] = [header::CONTENT_TYPE, header::DATE];
 /// In bytes. A longer value is neither type nor date, and has room for what must not travel: half of a UserSig.
 const LONGEST_PASSED_ON: usize = 64;
+/// With so many headers an answer is relayed as a rule. Without a word of it the map grows, and hashes all of them again.
+const MOST_TOLD: usize = 10;
 const PROXY: &str = "usersig-gateway";
 const ATTEMPTS: HeaderName = HeaderName::from_static("x-gateway-attempts");
 const TENCENT_ERROR_CODE: HeaderName = HeaderName::from_static("x-tencent-error-code");

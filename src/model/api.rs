@@ -65,7 +65,8 @@ impl ApiName {
     /// The family.
     #[must_use]
     pub fn family(&self) -> Family {
-        if self.0.matches('/').count() == 2 { Family::V1 } else { Family::V4 }
+        // By bytes, since each call asks several times, and a search by characters took 1 % of its instructions.
+        if self.0.bytes().filter(|&byte| byte == b'/').count() == 2 { Family::V1 } else { Family::V4 }
     }
 
     /// The name as text, without the `v4/`.

@@ -1,6 +1,7 @@
 //! An endpoint: a host and port to which calls are sent, and whether TLS is spoken there.
 
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::net::IpAddr;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -8,7 +9,7 @@ use std::sync::Arc;
 /// One upstream host. `http` is taken only to loopback, since a UserSig in clear must not cross a network.
 ///
 /// Each call names its endpoint several times, so copies share their texts.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone)]
 pub struct Endpoint {
     host: Arc<str>,
     port: u16,
@@ -64,6 +65,22 @@ impl Endpoint {
     #[must_use]
     pub fn authority(&self) -> &str {
         &self.authority
+    }
+}
+
+/// The authority tells host and port, and each call compares endpoints a dozen times.
+impl PartialEq for Endpoint {
+    fn eq(&self, other: &Self) -> bool {
+        self.tls == other.tls && self.authority == other.authority
+    }
+}
+
+impl Eq for Endpoint {}
+
+impl Hash for Endpoint {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.authority.hash(state);
+        self.tls.hash(state);
     }
 }
 

@@ -58,14 +58,15 @@ pub(super) async fn prepare<'a>(
     let wish = grant.caller().wishes().max_wait.map(|wish| wish.saturating_sub(record.wait()));
     let max_wait = wish.unwrap_or(ceiling.max_wait).min(deadline - asked);
     let permit = means.admission.admit(grant, arrival, max_wait).await;
-    record.waited(asked.elapsed());
+    let mut now = Instant::now();
+    record.waited(now - asked);
     let permit = permit?;
     loop {
-        let signing = Instant::now();
         let usersig = means.credentials.usersig(app).await?;
-        record.signed(signing);
+        record.signed(now);
+        now = Instant::now();
         // A call whose time is up must not be sent: nobody waits for it any more.
-        if Instant::now() >= deadline {
+        if now >= deadline {
             let failure = Failure { cause: Cause::Timeout, may_have_arrived: false, endpoint: None };
             return Err(failure.into());
         }
@@ -98,7 +99,7 @@ async fn unless_newer_key(
 ///
 /// Cancel-safe.
 pub(super) async fn has_newer_key(means: Means<'_>, app: &App, deadline: Instant) -> bool {
-    timeout_at(deadline, means.credentials.look_for_key(app)).await.unwrap_or(false)
+    timeout_at(deadline, Box::pin(means.credentials.look_for_key(app))).await.unwrap_or(false)
 }
 
 /// Sends a try and reads its answer.

@@ -128,8 +128,8 @@ pub fn nobody(peer: Peer) -> Caller {
 /// error may tell it which apps there are.
 #[must_use]
 pub fn from_browser(headers: &HeaderMap) -> bool {
-    let node = is(headers, FETCH_MODE, "cors") && is(headers, names::ACCEPT_LANGUAGE.as_str(), "*");
-    let tells = |name: &str| name.starts_with("sec-fetch-") && !(node && name == FETCH_MODE);
+    let is_node = || is(headers, FETCH_MODE, "cors") && is(headers, names::ACCEPT_LANGUAGE.as_str(), "*");
+    let tells = |name: &str| name.starts_with("sec-fetch-") && !(name == FETCH_MODE && is_node());
     headers.keys().any(|name| name == names::ORIGIN || tells(name.as_str()))
 }
 

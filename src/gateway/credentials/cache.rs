@@ -124,14 +124,14 @@ impl Credentials {
     pub async fn usersig(&self, app: &Arc<App>) -> Result<Arc<UserSig>, CannotSign> {
         let Some(slot) = self.live.load().slot(app).map(Arc::clone) else {
             // A reload took the app away, or its account. A call that began before ends as it began.
-            return self.sign(app, NEWEST).await.map(Arc::new);
+            return Box::pin(self.sign(app, NEWEST)).await.map(Arc::new);
         };
         let mut state = slot.state();
         if let Some(usersig) = state.usable(self.parts.clock.unix_seconds()) {
             return Ok(usersig);
         }
         loop {
-            self.sign_after(&slot, state.generation).await?;
+            Box::pin(self.sign_after(&slot, state.generation)).await?;
             state = slot.state();
             // Another call may have used and dropped it before this one came to run.
             if let Some(usersig) = &state.usersig {

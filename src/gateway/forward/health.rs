@@ -121,9 +121,9 @@ impl Health {
     }
 
     /// Whether a call should go there now.
-    pub(super) fn lets(&self, of: &AppHealth, endpoint: &Endpoint, now: Instant) -> Option<Visit> {
+    pub(super) fn lets(&self, of: &AppHealth, endpoint: &Endpoint) -> Option<Visit> {
         match of.site(endpoint) {
-            Some(site) if !site.well.load(Ordering::Acquire) => site.lock().breaker.lets(now),
+            Some(site) if !site.well.load(Ordering::Acquire) => site.lock().breaker.lets(Instant::now()),
             _ => Some(Visit::Usual),
         }
     }

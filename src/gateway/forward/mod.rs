@@ -203,7 +203,7 @@ pub async fn send(
     let mut passed_over = Vec::new();
     for endpoint in app.endpoints.of(call.target.api.name.family()) {
         let is_avoided = sending.avoid == Some(endpoint);
-        let lets = || means.health.lets(&departing.health, endpoint, Instant::now());
+        let lets = || means.health.lets(&departing.health, endpoint);
         let Some(visit) = (!is_avoided).then(lets).flatten() else {
             passed_over.push(endpoint);
             continue;

@@ -10,13 +10,14 @@
 use std::fmt;
 
 use bytes::{Bytes, BytesMut};
-use memchr::memmem::Finder;
 
 /// Masks one UserSig in one answer.
 pub struct Masker {
     usersig: Box<[u8]>,
-    /// How the UserSig begins, prepared for the search.
-    beginning: Finder<'static>,
+    /// So many bytes of it are searched for.
+    beginning: usize,
+    /// Where in them a byte stands that is rare in answers.
+    rare: usize,
     /// The end of the last piece, if it may belong to the UserSig.
     held: Bytes,
 }
@@ -27,8 +28,9 @@ impl Masker {
     pub fn new(usersig: &str) -> Self {
         let usersig = usersig.as_bytes();
         let plain = usersig.iter().take_while(|&&b| b != b'*').count();
-        let beginning = &usersig[..plain.min(LONGEST_BEGINNING).min(enough(usersig))];
-        Self { beginning: Finder::new(beginning).into_owned(), usersig: usersig.into(), held: Bytes::new() }
+        let beginning = plain.min(LONGEST_BEGINNING).min(enough(usersig));
+        let rare = usersig[..beginning].iter().position(u8::is_ascii_uppercase).unwrap_or(0);
+        Self { usersig: usersig.into(), beginning, rare, held: Bytes::new() }
     }
 
     /// Takes the next piece and gives what can be passed on. Less than the UserSig's length is held back, with its
@@ -60,7 +62,7 @@ impl Masker {
         let mut places = Vec::new();
         let mut at = 0;
         while let Some(next) =
-            self.beginning.find(&bytes[at..]).map(|next| at + next).filter(|&next| next < bytes.len())
+            self.find(&bytes[at..]).map(|next| at + next).filter(|&next| next < bytes.len())
         {
             let found = self.match_at(&bytes[next..]);
             if found.open && !ended {
@@ -74,10 +76,25 @@ impl Masker {
             }
         }
         // The end of the piece may cut even the beginning.
-        let beginning = self.beginning.needle();
+        let beginning = self.beginning();
         let from = at.max((bytes.len() + 1).saturating_sub(beginning.len()));
-        let cut = (from..bytes.len()).find(|&place| !ended && beginning.starts_with(&bytes[place..]));
+        let begins = |place: usize| bytes[place] == beginning[0] && beginning.starts_with(&bytes[place..]);
+        let cut = (from..bytes.len()).find(|&place| !ended && begins(place));
         Found { places, end: cut.unwrap_or(bytes.len()) }
+    }
+
+    /// Where the UserSig begins in `bytes`, if anywhere.
+    ///
+    /// A searcher for several bytes at once takes longer to be made, for each answer anew, than the search takes in most
+    /// answers, in which the `J` of a UserSig's `eJ` hardly ever stands.
+    fn find(&self, bytes: &[u8]) -> Option<usize> {
+        let beginning = self.beginning();
+        let Some(rare) = beginning.get(self.rare) else { return Some(0) };
+        memchr::memchr_iter(*rare, bytes.get(self.rare..)?).find(|&at| bytes[at..].starts_with(beginning))
+    }
+
+    fn beginning(&self) -> &[u8] {
+        &self.usersig[..self.beginning]
     }
 
     /// How much of the UserSig stands at the beginning of `bytes`.

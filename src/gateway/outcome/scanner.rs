@@ -130,18 +130,16 @@ impl Members for Answer {
     }
 
     fn value_begins(&mut self, kind: Kind) -> bool {
-        let readable = match self.text.as_str() {
-            Some(name) if name == self.names.error_code => {
-                self.wanted = Wanted::ErrorCode;
-                self.error_code = Some(None);
-                kind != Kind::Other
-            }
-            Some(name) if name == self.names.request_id => {
-                self.wanted = Wanted::RequestId;
-                self.request_id = None;
-                kind == Kind::Text
-            }
-            _ => false,
+        let readable = if self.text.is(self.names.error_code) {
+            self.wanted = Wanted::ErrorCode;
+            self.error_code = Some(None);
+            kind != Kind::Other
+        } else if self.text.is(self.names.request_id) {
+            self.wanted = Wanted::RequestId;
+            self.request_id = None;
+            kind == Kind::Text
+        } else {
+            false
         };
         self.text.clear();
         readable
@@ -203,6 +201,10 @@ impl Text {
             }
             _ => self.unfit = true,
         }
+    }
+
+    fn is(&self, text: &str) -> bool {
+        !self.unfit && self.bytes[..self.len] == *text.as_bytes()
     }
 
     fn as_str(&self) -> Option<&str> {

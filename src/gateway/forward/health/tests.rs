@@ -60,7 +60,7 @@ impl Fixture {
     }
 
     fn lets(&self, index: usize) -> Option<Visit> {
-        self.health.lets(&self.health.of(self.app()), self.endpoint(index), Instant::now())
+        self.health.lets(&self.health.of(self.app()), self.endpoint(index))
     }
 
     fn says(&self, sample: &str) -> bool {
@@ -100,11 +100,7 @@ async fn an_app_that_calls_as_before_keeps_what_is_known_and_a_changed_one_does_
     assert_eq!(fixture.lets(0), None);
     // A call from before the reload finds the same.
     assert_eq!(
-        fixture.health.lets(
-            &fixture.health.of(before.default_app().unwrap()),
-            fixture.endpoint(0),
-            Instant::now()
-        ),
+        fixture.health.lets(&fixture.health.of(before.default_app().unwrap()), fixture.endpoint(0)),
         None
     );
     // Then the app as it was is gone, and its keys with it.
