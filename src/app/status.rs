@@ -197,4 +197,4 @@ async fn against(shared: &Shared) -> Vec<String> {
 }
 
 /// Signing fails for reasons that do not come and go quickly.
-const LOOK_EVERY: Duration = Duration::from_secs(5);
+const LOOK_EVERY: Duration = Duration::from_secs(10);
