@@ -80,7 +80,7 @@
 //! passed since it started: by then nothing is under way any more of what others borrowed before, nor of what a process
 //! sent in whose place it is. Otherwise a rollout during an outage would end with gateways that send nothing. If nobody has
 //! a store this is as exact as before, as long as no more than `max_replicas` run at a time. If the store is there for others
-//! it is not, since nobody keeps a part for one of whom nobody heard: see below. So whoever had any word of the store, if
+//! it is not, since nobody keeps a part for one of whom nobody heard: see below. So whoever had a word of the store, if
 //! only that the password is wrong, knows that it is there, and has no part until it is a member. When the store is back, an
 //! epoch begins if nobody was heard for so long, so that such a process is a member before anything is lent.
 //!

@@ -369,8 +369,8 @@ pub(super) fn told(error: &RedisError) -> StoreError {
         ErrorKind::Io if error.is_timeout() => StoreError::Unreachable("it did not answer in time".into()),
         ErrorKind::Io => StoreError::Unreachable(error.to_string().into()),
         // Whatever the server quotes of a password stays there.
-        ErrorKind::AuthenticationFailed => StoreError::Refused("it refuses the user or the password".into()),
-        ErrorKind::Server(ServerErrorKind::NoPerm) => StoreError::Refused(
+        ErrorKind::AuthenticationFailed => StoreError::Denied("it refuses the user or the password".into()),
+        ErrorKind::Server(ServerErrorKind::NoPerm) => StoreError::Denied(
             "its user may not do what is needed: +@connection +info +time +script|load +evalsha +hget +hmget +hset \
              +hdel +hgetall on the keys {usersig-gateway}:*"
                 .into(),
@@ -382,8 +382,8 @@ pub(super) fn told(error: &RedisError) -> StoreError {
 /// Of what several servers say, the first refusal tells more than who is away.
 fn graver(before: Option<StoreError>, now: StoreError) -> StoreError {
     match before {
-        Some(before @ StoreError::Refused(_)) => before,
-        Some(before) if !matches!(now, StoreError::Refused(_)) => before,
+        Some(before @ (StoreError::Refused(_) | StoreError::Denied(_))) => before,
+        Some(before) if !matches!(now, StoreError::Refused(_) | StoreError::Denied(_)) => before,
         _ => now,
     }
 }
@@ -393,6 +393,7 @@ fn at(host: &RedisHost, error: StoreError) -> StoreError {
     match error {
         StoreError::Unreachable(why) => StoreError::Unreachable(format!("{host}: {why}").into()),
         StoreError::Refused(why) => StoreError::Refused(format!("{host}: {why}").into()),
+        StoreError::Denied(why) => StoreError::Denied(format!("{host}: {why}").into()),
         error => error,
     }
 }

@@ -272,8 +272,8 @@ impl Contact {
         state.answered = true;
     }
 
-    /// The store is there and does not want to speak with this process.
-    pub(super) fn refused(&self) {
+    /// The store is there and does not let this process in.
+    pub(super) fn denied(&self) {
         self.lock().answered = true;
     }
 

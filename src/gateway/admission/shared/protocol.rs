@@ -55,6 +55,9 @@ pub enum StoreError {
     /// It answered what it should not.
     #[error("{0}")]
     Refused(Arc<str>),
+    /// It is there, for others perhaps, and does not let us in.
+    #[error("{0}")]
+    Denied(Arc<str>),
 }
 
 /// A first look at a store.

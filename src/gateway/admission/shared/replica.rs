@@ -213,15 +213,15 @@ impl Replica {
         self.count(match error {
             StoreError::Timeout(_) => "timeout",
             StoreError::Unreachable(_) | StoreError::HungUp => "unreachable",
-            StoreError::Refused(_) => "refused",
+            StoreError::Refused(_) | StoreError::Denied(_) => "refused",
         });
         self.lost_track(error);
     }
 
     fn lost_track(&self, error: StoreError) {
         self.store.hang_up();
-        if matches!(error, StoreError::Refused(_)) {
-            self.contact.refused();
+        if matches!(error, StoreError::Denied(_)) {
+            self.contact.denied();
         }
         // Whatever else was under way fails with the connection, which tells nothing.
         if error != StoreError::HungUp {

@@ -157,12 +157,12 @@ async fn an_outage_outlasts_a_rollout() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_is_refused_by_the_store_has_no_part_of_what_others_share() {
+async fn whom_the_store_does_not_let_in_has_no_part_of_what_others_share() {
     let mut fleet = Fleet::of(Setup { max_replicas: 4, ..THREE }).await;
     for replica in 0..3 {
         fleet.offer(Load::of(replica, 100.0));
     }
-    fleet.network.refuse(3);
+    fleet.network.deny(3);
     fleet.start_one();
     fleet.offer(Load::of(3, 100.0));
     fleet.until(10.0).await;

@@ -23,8 +23,8 @@ struct World {
     run: u32,
     is_lost: bool,
     cut_off: BTreeSet<usize>,
-    /// Whose every word is refused.
-    refused: BTreeSet<usize>,
+    /// Who is not let in.
+    denied: BTreeSet<usize>,
     /// Until when the store does nothing; what was said is done then.
     stopped_until: Instant,
     /// How much longer than usual each way takes.
@@ -51,7 +51,7 @@ impl Network {
             run: 0,
             is_lost: false,
             cut_off: BTreeSet::new(),
-            refused: BTreeSet::new(),
+            denied: BTreeSet::new(),
             stopped_until: now,
             slow_by: Duration::ZERO,
             commands: 0,
@@ -85,9 +85,9 @@ impl Network {
         };
     }
 
-    /// Whatever this replica says, it is refused.
-    pub(in crate::gateway::admission) fn refuse(&self, replica: usize) {
-        self.lock().refused.insert(replica);
+    /// This replica is not let in.
+    pub(in crate::gateway::admission) fn deny(&self, replica: usize) {
+        self.lock().denied.insert(replica);
     }
 
     /// How many tokens are away, of every ceiling's first period.
@@ -162,8 +162,8 @@ impl Way {
         let (network, replica, began) = (Arc::clone(network), *replica, Instant::now());
         let (there, back, is_answer_lost) = {
             let mut world = network.lock();
-            if world.refused.contains(&replica) {
-                return Err(StoreError::Refused("wrong password".into()));
+            if world.denied.contains(&replica) {
+                return Err(StoreError::Denied("wrong password".into()));
             }
             (world.delay(), world.delay(), world.random.u32(..2_000) == 0)
         };
