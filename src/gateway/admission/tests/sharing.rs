@@ -1,6 +1,7 @@
 //! Tokens of a shared ceiling are where the demand is, and dealt fairly where there is more of it than tokens.
 
 use super::fleet::{Fleet, Load, Setup, THREE};
+use super::gate::OTHER_API;
 use super::*;
 
 #[tokio::test(start_paused = true)]
@@ -89,4 +90,17 @@ async fn replicas_share_by_the_weight_of_those_who_wait() {
             }
         }
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_ceiling_over_all_apis_is_shared_beside_those_of_each() {
+    let mut fleet = Fleet::of(Setup { limit: 60, app_limit: 80, ..THREE }).await;
+    for replica in 0..3 {
+        fleet.offer(Load::of(replica, 30.0));
+        fleet.offer(Load { api: OTHER_API, ..Load::of(replica, 30.0) });
+    }
+    fleet.until(10.0).await;
+    fleet.assert_exact();
+    let delivered = fleet.arrived(None, 3.0, 10.0);
+    assert!(delivered >= 0.9 * 80.0, "{delivered}");
 }

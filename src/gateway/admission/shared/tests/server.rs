@@ -57,6 +57,21 @@ impl Server {
         self.try_connect().await.unwrap()
     }
 
+    /// Sends it a signal, such as `STOP`.
+    pub(super) fn signal(&self, name: &str) {
+        let kill = format!("kill -{name} {}", self.child.id());
+        assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success(), "{kill}");
+    }
+
+    /// How many scripts it did.
+    pub(super) async fn scripts_done(&self) -> u32 {
+        let mut connection = self.connect().await;
+        let mut info = redis::cmd("INFO");
+        let stats: String = info.arg("commandstats").query_async(&mut connection).await.unwrap();
+        let calls = stats.lines().find_map(|line| line.strip_prefix("cmdstat_evalsha:calls="));
+        calls.map_or(0, |calls| calls.split(',').next().unwrap().parse().unwrap())
+    }
+
     async fn try_connect(&self) -> redis::RedisResult<MultiplexedConnection> {
         let client = redis::Client::open((Ipv4Addr::LOCALHOST.to_string(), self.port))?;
         let config = redis::AsyncConnectionConfig::new().set_response_timeout(Some(Duration::from_secs(30)));
