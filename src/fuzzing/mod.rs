@@ -9,17 +9,19 @@ pub mod answer;
 pub mod call_target;
 pub mod caller_headers;
 pub mod configuration;
+pub mod http1_answer;
 pub mod usersig;
 
 /// Runs a target on one input.
 pub type Run = fn(&[u8]);
 
 /// Every target by its name.
-pub const TARGETS: [(&str, Run); 5] = [
+pub const TARGETS: [(&str, Run); 6] = [
     ("answer", answer::run),
     ("call_target", call_target::run),
     ("caller_headers", caller_headers::run),
     ("configuration", configuration::run),
+    ("http1_answer", http1_answer::run),
     ("usersig", usersig::run),
 ];
 

@@ -195,6 +195,15 @@ impl Client {
     }
 }
 
+/// How an answer is read that comes over HTTP/1.1 in these pieces: its status and body, and whether another call may use
+/// the connection; or what is wrong. For fuzzing.
+#[cfg(any(fuzzing, test))]
+pub(crate) fn read_http1<'a>(
+    pieces: impl IntoIterator<Item = &'a [u8]>,
+) -> Result<(http::StatusCode, Vec<u8>, bool), String> {
+    http1::read_whole(pieces).map_err(|error| error.to_string())
+}
+
 impl Default for Client {
     fn default() -> Self {
         Self::new()

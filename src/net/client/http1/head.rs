@@ -70,6 +70,12 @@ impl Head {
                 headers.append(name, value.map_err(|_| ExchangeError::NotHttp("a header cannot be read"))?);
             }
         }
+        // Whoever reads no chunks there reads another body.
+        if codings.is_some_and(|codings| {
+            !codings.iter().all(|byte| byte.is_ascii_graphic() || b" \t".contains(byte))
+        }) {
+            return Err(ExchangeError::NotHttp("its transfer-encoding cannot be read"));
+        }
         if codings.is_some() && !is_new {
             return Err(ExchangeError::NotHttp("HTTP/1.0 has no transfer-encoding"));
         }
@@ -185,6 +191,7 @@ mod tests {
             "HTTP/1.1 200 OK\r\ncontent-length:\r\n\r\n",
             "HTTP/1.1 200 OK\r\ncontent-length: 99999999999999999999\r\n\r\n",
             "HTTP/1.0 200 OK\r\ntransfer-encoding: chunked\r\n\r\n",
+            "HTTP/1.1 200 OK\r\ntransfer-encoding: gzip\u{e9}, chunked\r\n\r\n",
         ] {
             assert!(matches!(parsed(text), Err(ExchangeError::NotHttp(_))), "{text}");
         }

@@ -18,6 +18,8 @@ use std::task::{Context, Poll, Waker, ready};
 
 use bytes::{Bytes, BytesMut};
 use http::Response;
+#[cfg(any(fuzzing, test))]
+use http::StatusCode;
 use http_body::Frame;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
@@ -236,6 +238,31 @@ impl Incoming {
             lease.keep();
         }
     }
+}
+
+/// What a connection gives that brings these pieces and then ends: status and body of an answer, and whether the
+/// connection would go back to the pool. For fuzzing.
+#[cfg(any(fuzzing, test))]
+pub(super) fn read_whole<'a>(
+    pieces: impl IntoIterator<Item = &'a [u8]>,
+) -> Result<(StatusCode, Vec<u8>, bool), ExchangeError> {
+    let (mut buffer, mut begun, mut body) = (BytesMut::new(), None, Vec::new());
+    for piece in pieces {
+        buffer.extend_from_slice(piece);
+        if begun.is_none() {
+            begun = head::read(&mut buffer)?;
+        }
+        if let Some(head) = &mut begun {
+            while let body::Taken::Piece(piece) = head.framing.take(&mut buffer)? {
+                body.extend_from_slice(&piece);
+            }
+        }
+    }
+    let Head { status, framing, keeps, .. } = begun.ok_or(ExchangeError::Closed)?;
+    if !framing.is_at_its_end() && !framing.ends_with_the_connection() {
+        return Err(ExchangeError::Closed);
+    }
+    Ok((status, body, keeps && framing.is_at_its_end() && buffer.is_empty()))
 }
 
 /// Answers are short: most come whole in one read of this many bytes, which the allocator has at hand. Of longer ones
