@@ -153,11 +153,38 @@ pub(super) fn quote(text: &str) -> String {
     }
 }
 
+/// Quotes the path of a file with a password or a token, which was written as this text. One that may be the password
+/// itself, in the place of its file, is not shown: a password has no form by which it is known, so what is shown must read
+/// like a path.
+pub(super) fn quote_secret_file(written: &Path, path: &Path) -> String {
+    let text = written.to_string_lossy();
+    let is_mixed = |run: &str| {
+        let has = |is: fn(&u8) -> bool| run.bytes().any(|b| is(&b));
+        has(u8::is_ascii_lowercase) && has(u8::is_ascii_uppercase) && has(u8::is_ascii_digit)
+    };
+    let mut runs = text.split(|c: char| !c.is_ascii_alphanumeric());
+    if !text.contains(['/', '.']) || runs.any(|run| run.len() >= LONGEST_MIXED && is_mixed(run)) {
+        return "a text that may be a password (not shown)".into();
+    }
+    quote(&path.to_string_lossy())
+}
+
+/// Quotes the name of an environment variable with a password. One that is not written as such names are may be the
+/// password itself, and is not shown.
+pub(super) fn quote_secret_variable(name: &str) -> String {
+    if name.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_') {
+        return quote(name);
+    }
+    "a text that may be a password (not shown)".into()
+}
+
 /// Whether a run of letters and digits as long as a key's stands in the text. Tencent's keys have 64 characters.
 pub(super) fn may_be_key(text: &str) -> bool {
     text.split(|c: char| !c.is_ascii_alphanumeric()).any(|run| run.len() >= 48)
 }
 
+/// A run of large and small letters and digits in a path that is no word: a password is longer, or easily guessed.
+const LONGEST_MIXED: usize = 12;
 /// In characters.
 const LONGEST_QUOTE: usize = 80;
 
@@ -167,6 +194,19 @@ mod tests {
 
     fn problem(place: Place, key: &str, fault: Fault) -> String {
         Problem { file: Path::new("gateway.toml").into(), place, key: key.into(), fault }.to_string()
+    }
+
+    #[test]
+    fn a_password_in_the_place_of_its_file_or_variable_is_not_shown() {
+        let file = |text: &str| quote_secret_file(Path::new(text), Path::new(text));
+        for password in ["hunter2", "FAKEstoreT7rLq2XmWzKb9", "FAKE/T7rLq2XmWzKb9VsYjNd4+w=="] {
+            assert_eq!(file(password), "a text that may be a password (not shown)");
+            assert_eq!(quote_secret_variable(password), "a text that may be a password (not shown)");
+        }
+        for path in ["admin.token", "/run/secrets/redis-7f9c4b5d6c/password", "secrets/Redis2.txt"] {
+            assert_eq!(file(path), format!("{path:?}"));
+        }
+        assert_eq!(quote_secret_variable("REDIS_PASSWORD_2"), "\"REDIS_PASSWORD_2\"");
     }
 
     #[test]

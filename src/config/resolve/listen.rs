@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 
 use super::Context;
 use crate::config::file::{Listen, ListenTls};
-use crate::config::problem::{Fault, quote};
+use crate::config::problem::{Fault, quote_secret_file};
 use crate::config::reader::{At, Field};
 use crate::config::settings::Boot;
 use crate::config::{disk, pem};
@@ -124,7 +124,7 @@ fn admin_token(file: &Field<String>, context: &mut Context<'_>) -> Option<AdminT
             Some(token)
         }
         Err(what) => {
-            let text = format!("{}: {what}", quote(&path.to_string_lossy()));
+            let text = format!("{}: {what}", quote_secret_file(at.value.as_ref(), &path));
             context.findings.problem(&at.spot, Fault::Remark(text));
             None
         }

@@ -11,7 +11,7 @@ use crate::config::disk;
 use crate::config::file::{CeilingTable, Redis};
 use crate::config::findings::Spot;
 use crate::config::pem;
-use crate::config::problem::{Fault, quote};
+use crate::config::problem::{Fault, quote_secret_file, quote_secret_variable};
 use crate::config::reader::{At, Field};
 use crate::config::redis_url::{RedisUrl, UrlPlace};
 use crate::config::settings::RedisSettings;
@@ -134,7 +134,7 @@ fn variable(name: &Field<String>, context: &mut Context<'_>) -> Option<Option<St
     let Some(at) = name.given().filter(|at| !at.value.is_empty()) else { return Some(None) };
     let value = context.environment.variable(&at.value).filter(|value| !value.is_empty());
     if value.is_none() {
-        let text = format!("the environment variable {} is not set", quote(&at.value));
+        let text = format!("the environment variable {} is not set", quote_secret_variable(&at.value));
         context.findings.problem(&at.spot, Fault::Remark(text));
     }
     value.map(|value| Some(value.to_owned()))
@@ -157,7 +157,7 @@ fn password(
                 text.and_then(Password::new).ok_or_else(|| "holds no password".to_owned())
             });
             let told = |what| {
-                let text = format!("{} {what}", quote(&path.to_string_lossy()));
+                let text = format!("{} {what}", quote_secret_file(&file.value, &path));
                 context.findings.problem(&file.spot, Fault::Remark(text));
             };
             let password = password.map_err(told).ok()?;
