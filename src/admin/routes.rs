@@ -1,17 +1,24 @@
 //! From method and path to an answer.
 
+use std::net::Ipv4Addr;
+
 use bytes::Bytes;
 use http::header::{
-    ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
+    ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST, REFERRER_POLICY,
+    X_CONTENT_TYPE_OPTIONS,
 };
-use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http::uri::Authority;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use serde::Serialize;
 
 use super::commands::Order;
+use super::server::Way;
 use super::{Finding, Level, State, Status, findings, page};
 use crate::telemetry::metrics;
 
+const MISDIRECTED: &str = "this is the admin listener on loopback, asked under a name that may be anybody's: ask it as \
+                          localhost or by its address\n";
 const TEXT: &str = "text/plain; charset=utf-8";
 const JSON: &str = "application/json";
 const HTML: &str = "text/html; charset=utf-8";
@@ -39,9 +46,11 @@ const ROUTES: [(&str, Route); 8] = [
     ("/status.json", Route::StatusJson),
 ];
 
-/// The answer to one request. `HEAD` gets that of `GET`; the server leaves out its body. `is_local`: it comes from this
-/// machine.
-pub(super) async fn answer<B>(state: &State, request: &Request<B>, is_local: bool) -> Response<Full<Bytes>> {
+/// The answer to one request. `HEAD` gets that of `GET`; the server leaves out its body.
+pub(super) async fn answer<B>(state: &State, request: &Request<B>, way: Way) -> Response<Full<Bytes>> {
+    if way.is_loopback && names_another(request.headers()) {
+        return text(StatusCode::MISDIRECTED_REQUEST, MISDIRECTED);
+    }
     let path = request.uri().path();
     let Some((_, route)) = ROUTES.iter().find(|(known, _)| *known == path) else {
         return text(StatusCode::NOT_FOUND, not_found());
@@ -54,7 +63,7 @@ pub(super) async fn answer<B>(state: &State, request: &Request<B>, is_local: boo
     }
     match route {
         Route::Command(order) => {
-            let (status, told) = state.orders.obey(*order, request.headers(), is_local).await;
+            let (status, told) = state.orders.obey(*order, request.headers(), way.is_local).await;
             text(status, told)
         }
         Route::Page => status_page(state),
@@ -65,6 +74,17 @@ pub(super) async fn answer<B>(state: &State, request: &Request<B>, is_local: boo
         Route::Startupz => text(StatusCode::SERVICE_UNAVAILABLE, "starting\n"),
         Route::StatusJson => status_json(state),
     }
+}
+
+/// Whether `host` is a name that anybody may have registered and let lead to loopback: a page under that name could read
+/// what is told here (DNS rebinding). Left are addresses, `localhost` and what ends so, and names of a single part, which
+/// nobody can register.
+fn names_another(headers: &HeaderMap) -> bool {
+    let Some(host) = headers.get(HOST) else { return false };
+    let Ok(authority) = Authority::try_from(host.as_bytes()) else { return true };
+    let name = authority.host().trim_end_matches('.').to_ascii_lowercase();
+    let is_address = name.starts_with('[') || name.parse::<Ipv4Addr>().is_ok();
+    !is_address && name.contains('.') && !name.ends_with(".localhost")
 }
 
 fn wrong_method(allowed: &'static str) -> Response<Full<Bytes>> {

@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -51,6 +52,15 @@ pub enum Listener {
     Unix(UnixListener),
 }
 
+/// How a request came here.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Way {
+    /// It comes from this machine.
+    pub(super) is_local: bool,
+    /// It came to a loopback address, which every page in a browser on this machine can reach.
+    pub(super) is_loopback: bool,
+}
+
 /// Answers on `listener` until `stop` says [`Phase::Killed`], draining and closing included; then drops whatever is
 /// under way.
 pub async fn serve(listener: Listener, state: State, stop: Stop) {
@@ -96,11 +106,17 @@ impl Server {
             while connections.try_join_next().is_some() {}
             let accepted = match &self.listener {
                 Listener::Tcp(listener) => listener.accept().await.map(|(stream, peer)| {
-                    let is_local = peer.ip().to_canonical().is_loopback();
-                    connections.spawn(connection(stream, is_local, slot, Arc::clone(&self.state)));
+                    let is_loopback = |address: SocketAddr| address.ip().to_canonical().is_loopback();
+                    let way = Way {
+                        is_local: is_loopback(peer),
+                        // Where nobody knows, no more is let through.
+                        is_loopback: stream.local_addr().map_or(true, is_loopback),
+                    };
+                    connections.spawn(connection(stream, way, slot, Arc::clone(&self.state)));
                 }),
                 Listener::Unix(listener) => listener.accept().await.map(|(stream, _)| {
-                    connections.spawn(connection(stream, true, slot, Arc::clone(&self.state)));
+                    let way = Way { is_local: true, is_loopback: false };
+                    connections.spawn(connection(stream, way, slot, Arc::clone(&self.state)));
                 }),
             };
             if let Err(error) = accepted {
@@ -120,16 +136,15 @@ async fn pause_after(error: &io::Error) {
     sleep(ACCEPT_PAUSE).await;
 }
 
-/// Serves one connection to its end, which comes soon enough whatever the client does. `is_local`: it comes from this
-/// machine.
-pub(super) async fn connection<S>(stream: S, is_local: bool, _slot: OwnedSemaphorePermit, state: Arc<State>)
+/// Serves one connection to its end, which comes soon enough whatever the client does.
+pub(super) async fn connection<S>(stream: S, way: Way, _slot: OwnedSemaphorePermit, state: Arc<State>)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let _open = state.metrics.connection(metrics::Listener::Admin);
     let service = service_fn(|request: Request<Incoming>| {
         let state = Arc::clone(&state);
-        async move { Ok::<_, Infallible>(routes::answer(&state, &request, is_local).await) }
+        async move { Ok::<_, Infallible>(routes::answer(&state, &request, way).await) }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())

@@ -8,11 +8,15 @@ use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::Instant;
 
+use super::server::Way;
 use super::*;
 use crate::model::call_outcome::CallOutcome;
 use crate::model::error_code::ErrorCode;
 use crate::model::secret::AdminToken;
 use crate::net::stop::{Phase, Stopper};
+
+/// From this machine, and to an address of which a browser knows nothing.
+const HERE: Way = Way { is_local: true, is_loopback: false };
 
 fn state() -> State {
     let readiness = Readiness::new();
@@ -103,7 +107,7 @@ fn request(method: Method, path: &str) -> Request<()> {
 }
 
 async fn get(state: &State, path: &str) -> (StatusCode, String) {
-    text(routes::answer(state, &request(Method::GET, path), true).await).await
+    text(routes::answer(state, &request(Method::GET, path), HERE).await).await
 }
 
 async fn text(response: Response<Full<Bytes>>) -> (StatusCode, String) {
@@ -197,13 +201,13 @@ async fn an_unknown_path_is_told_the_known_ones() {
 async fn each_path_has_its_methods() {
     for (path, allowed) in [("/metrics", "GET, HEAD"), ("/-/reload", "POST"), ("/-/quit", "POST")] {
         for method in [Method::GET, Method::POST, Method::PUT, Method::DELETE, Method::OPTIONS] {
-            let response = routes::answer(&state(), &request(method.clone(), path), true).await;
+            let response = routes::answer(&state(), &request(method.clone(), path), HERE).await;
             let is_allowed = allowed.contains(method.as_str());
             assert_eq!(response.status() != StatusCode::METHOD_NOT_ALLOWED, is_allowed, "{method} {path}");
             assert!(is_allowed || response.headers()["allow"] == allowed);
         }
     }
-    let response = routes::answer(&state(), &request(Method::POST, "/nothing"), true).await;
+    let response = routes::answer(&state(), &request(Method::POST, "/nothing"), HERE).await;
     assert_eq!(response.status(), StatusCode::NOT_FOUND);
 }
 
@@ -217,12 +221,51 @@ async fn every_answer_is_fresh_and_of_the_type_it_says() {
         ("/status.json", "application/json"),
         ("/nothing", "text/plain; charset=utf-8"),
     ] {
-        let response = routes::answer(&state, &request(Method::GET, path), true).await;
+        let response = routes::answer(&state, &request(Method::GET, path), HERE).await;
         let headers = response.headers();
         assert_eq!(headers["content-type"], content_type);
         assert_eq!(headers["cache-control"], "no-store");
         assert_eq!(headers["x-content-type-options"], "nosniff");
         assert_eq!(headers.contains_key("content-security-policy"), path == "/");
+    }
+}
+
+#[tokio::test]
+async fn a_page_that_lets_its_name_lead_to_loopback_reads_nothing() {
+    let state = state();
+    let ask = async |host: Option<&'static str>, path: &str, is_loopback: bool| {
+        let mut request = request(Method::GET, path);
+        if let Some(host) = host {
+            request.headers_mut().insert("host", host.parse().unwrap());
+        }
+        text(routes::answer(&state, &request, Way { is_loopback, ..HERE }).await).await
+    };
+    for host in [
+        "evil.example",
+        "evil.example:9901",
+        "EVIL.example.",
+        "127.0.0.1.evil.example",
+        "localhost.evil.example",
+        "a b",
+    ] {
+        for path in ["/", "/metrics", "/status.json", "/livez", "/nothing"] {
+            let (status, told) = ask(Some(host), path, true).await;
+            assert_eq!(status, StatusCode::MISDIRECTED_REQUEST, "{host} {path}");
+            assert!(told.contains("localhost") && !told.contains("live"), "{told}");
+        }
+        assert_eq!(ask(Some(host), "/livez", false).await.0, StatusCode::OK, "elsewhere names are names");
+    }
+    let own = [
+        "localhost",
+        "LocalHost:9901",
+        "gateway.localhost",
+        "127.0.0.1:9901",
+        "[::1]:9901",
+        "10.0.0.1",
+        "gateway:9901",
+    ];
+    for host in own.map(Some).into_iter().chain([None]) {
+        assert_eq!(ask(host, "/livez", true).await.0, StatusCode::OK, "{host:?}");
     }
 }
 
@@ -244,7 +287,7 @@ async fn ask(state: &State, path: &str, Asker(headers, is_local): Asker) -> (u16
     for (name, value) in headers {
         request.headers_mut().insert(*name, value.parse().unwrap());
     }
-    let (status, told) = text(routes::answer(state, &request, is_local).await).await;
+    let (status, told) = text(routes::answer(state, &request, Way { is_local, ..HERE }).await).await;
     (status.as_u16(), told)
 }
 
@@ -404,7 +447,7 @@ async fn headers_have_a_size() {
     for headers in [format!("x: {}\r\n", "x".repeat(9_000)), "x: y\r\n".repeat(65)] {
         let request = format!("GET /livez HTTP/1.1\r\nhost: a\r\n{headers}\r\n");
         let (client, served) = tokio::io::duplex(16 * 1024);
-        tokio::spawn(server::connection(served, true, slot(), Arc::new(state())));
+        tokio::spawn(server::connection(served, HERE, slot(), Arc::new(state())));
         let answer = exchange(client, &request).await;
         assert!(answer.starts_with("HTTP/1.1 431 "), "{answer}");
     }
@@ -414,7 +457,7 @@ async fn headers_have_a_size() {
 async fn headers_have_a_time() {
     let (mut client, served) = tokio::io::duplex(1024);
     let began = Instant::now();
-    tokio::spawn(server::connection(served, true, slot(), Arc::new(state())));
+    tokio::spawn(server::connection(served, HERE, slot(), Arc::new(state())));
     client.write_all(b"GET /livez HTTP/1.1\r\nhost: a\r\nx: ").await.unwrap();
     let answer = read_all(client).await;
     assert!(!answer.contains(" 200 "), "{answer}");
@@ -426,7 +469,7 @@ async fn a_client_that_never_reads_is_not_kept() {
     let state = state();
     let (mut client, served) = tokio::io::duplex(64);
     let began = Instant::now();
-    let connection = tokio::spawn(server::connection(served, true, slot(), Arc::new(state.clone())));
+    let connection = tokio::spawn(server::connection(served, HERE, slot(), Arc::new(state.clone())));
     client.write_all(b"GET /metrics HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
     connection.await.unwrap();
     assert_eq!(began.elapsed().as_secs(), 65);

@@ -199,10 +199,12 @@ impl Gateway {
         policy::may_call(&caller)?;
         one_host(&head)?;
         only_chunked(&head)?;
+        // Before what is called is looked at: a page that rebound its name to this address may send a GET without a
+        // browser's marks, and reads what comes back. No refusal of it tells which apps there are.
+        only_post(&head.method)?;
         let target = target::resolve(head.uri.path(), head.uri.query(), &live.apps, &shared.apis)?;
         record.target(&target);
         let mut grant = policy::allow(caller, target, &live.rules)?;
-        only_post(&head.method)?;
         let deadline = Deadline::of(record.began(), grant.caller());
         let part = shared.room.for_request();
         let body = read_body(body, &head.headers, part, &shared.limits, deadline).await?;
