@@ -3,7 +3,9 @@
 
 mod commands;
 mod debug;
+mod demo;
 mod secrets;
+mod store;
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -1,6 +1,7 @@
 //! The real binary while it runs: what it writes, line by line, and how it ends.
 
 use std::io::{BufRead, BufReader, Read};
+use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
@@ -85,6 +86,22 @@ impl Process {
         self.child.id()
     }
 
+    /// What it has in memory (proc_pid_mem(5)), an area after the other: all that it can write to.
+    pub(crate) fn memory(&self) -> impl Iterator<Item = Vec<u8>> {
+        let folder = format!("/proc/{}", self.id());
+        let maps = std::fs::read_to_string(format!("{folder}/maps")).unwrap();
+        let memory = std::fs::File::open(format!("{folder}/mem")).unwrap();
+        let writable = |line: &&str| line.split(' ').nth(1).is_some_and(|rights| rights.starts_with("rw"));
+        let areas: Vec<_> = maps.lines().filter(writable).map(bounds).collect();
+        areas.into_iter().map(move |(first, end)| {
+            let mut area = vec![0; usize::try_from(end - first).unwrap()];
+            // What went away meanwhile holds nothing.
+            let read = memory.read_at(&mut area, first).unwrap_or(0);
+            area.truncate(read);
+            area
+        })
+    }
+
     /// Sends it a signal, such as `TERM`.
     pub(crate) fn signal(&self, name: &str) {
         let kill = format!("kill -{name} {}", self.child.id());
@@ -122,6 +139,11 @@ impl Ended {
         let lines = self.log.iter().map(|line| serde_json::from_str(line).unwrap());
         lines.filter(|line: &Value| line["target"] == "access").collect()
     }
+
+    /// How many access lines there are, in a log of whatever form.
+    pub(crate) fn count_access_lines(&self) -> usize {
+        self.log.iter().filter(|line| line.contains("access")).count()
+    }
 }
 
 impl Serving {
@@ -145,6 +167,14 @@ impl Serving {
         let [gateway, admin] = ["gateway", "admin"].map(|listener| process.address(listener));
         Self { process, gateway, admin }
     }
+}
+
+/// Of an area of memory, as /proc tells them.
+fn bounds(line: &str) -> (u64, u64) {
+    let (first, rest) = line.split_once('-').unwrap();
+    let [first, end] =
+        [first, rest.split(' ').next().unwrap()].map(|at| u64::from_str_radix(at, 16).unwrap());
+    (first, end)
 }
 
 /// The command that serves with the configuration in this folder.
