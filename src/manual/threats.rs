@@ -34,10 +34,10 @@
 //! taken over: rules, the ceiling and the access log bound what it can do and tell of it. Weaknesses of HMAC-SHA256 or
 //! of Tencent's own service. Floods of packets below HTTP.
 //!
-//! Two limits are known. A page that rebinds its name to the gateway's address can read with GET what anybody there can
-//! read: the names of apps in a refusal, metrics and status; it makes no call and gives no command. And of a UserSig that
-//! an answer echoes in part, only its first half and what follows it is masked; nobody has seen a host of Tencent's echo
-//! one at all. The copies of a UserSig in buffers on their way out are not wiped, and a key in an environment variable
+//! Two limits are known. Where the admin listener is reached by another address than loopback, names are not looked at, so
+//! that a page which lets its name lead there can read metrics and status with GET; it gives no command. And of a UserSig
+//! that an answer echoes in part, only its first half and what follows it is masked; nobody has seen a host of Tencent's
+//! echo one at all. The copies of a UserSig in buffers on their way out are not wiped, and a key in an environment variable
 //! stays there: a file is better.
 //!
 //! # Threat, place, test
@@ -46,7 +46,8 @@
 //! | --- | --- | --- |
 //! | a key is printed with a value that holds it | `model::secret`: no `Display`, no `Serialize`, `Debug` without content | `canary::debug::no_value_that_holds_a_secret_shows_it`, `canary::debug::no_whole_that_holds_one_shows_it_either`, `canary::debug::no_type_with_a_secrets_own_bytes_derives_debug` |
 //! | a key or UserSig is in a log line, a metric, the status or an error, whatever level is asked for | `telemetry::logs::filter`: libraries that see whole requests are silent | `canary::at_the_finest_level_no_path_shows_eight_bytes_of_a_secret`, `canary::at_no_level_whoever_asks_for_it_eight_bytes_of_a_secret_are_shown`, `telemetry::logs::rust_log_never_opens_what_sees_whole_requests` |
-//! | a command prints a key, or a UserSig that nobody asked it for | `cli` | `canary::commands::no_command_but_sign_prints_a_secret` |
+//! | a command prints a key, or a UserSig that nobody asked it for | `cli` | `canary::commands::no_command_but_sign_prints_a_secret`, `canary::demo::the_demo_shows_no_secret` |
+//! | the password of the store of shared ceilings is shown | `model::secret`, `config::problem`: what may be one is not quoted | `canary::store::the_password_of_the_store_is_shown_nowhere`, `config::problem::a_password_in_the_place_of_its_file_or_variable_is_not_shown` |
 //! | a panic quotes a key | `cli::serve`: a panic tells its place only | `cli::serve::a_panic_tells_its_place_and_nothing_of_what_it_quotes` |
 //! | a UserSig that a caller put into its URL is logged | `gateway::record`: lines are made of names that were parsed, never of the URL | `access_log::nothing_of_the_url_is_told_wherever_a_usersig_stands_in_it` |
 //! | an answer echoes the URL with its UserSig | `gateway::outcome::mask` | `unusable::an_answer_that_echoes_the_url_shows_no_usersig`, `unusable::a_long_answer_that_echoes_the_url_shows_no_usersig_wherever_it_stands` |
@@ -54,6 +55,7 @@
 //! | a problem of the configuration quotes a key | `config::problem` | `config::problem::what_may_be_secret_is_not_quoted`, `config::secret::a_key_in_the_place_of_its_path_is_not_shown`, `config::a_key_that_stands_where_a_name_belongs_is_not_shown` |
 //! | a key file is open to everybody, or everybody may send calls elsewhere by the configuration | `config::disk` | `check::a_key_file_that_everybody_may_read_is_a_warning`, `check::a_file_that_everybody_may_write_is_a_warning` |
 //! | a crash writes the memory to a disk | `cli`: no core dumps | `life_cycle::a_crash_writes_no_memory_to_a_disk` |
+//! | a fault in the gateway gives whoever finds it the rights of root | it asks for none, and locks no memory | `life_cycle::it_serves_without_root_and_locks_no_memory` |
 //! | a key that was exchanged is used on, or a new one is not taken | `config::watch`, `gateway::credentials` | `reload::a_key_that_is_exchanged_in_its_file_is_taken_by_itself`, `reload::once_a_new_key_is_in_the_file_no_call_fails_for_the_old_one` |
 //! | a key that is no longer in use is found in memory | `model::secret`, `config::disk`: wiped when dropped | `reload::a_key_that_was_exchanged_is_wiped_from_memory` |
 //! | a caller's own credentials travel on, or the gateway's travel twice | `gateway::forward::rewrite` | `signing::a_call_without_credentials_arrives_with_each_of_the_five_once`, `rewriting::only_the_headers_of_the_contract_travel_out` |
@@ -61,6 +63,7 @@
 //! | a caller writes a path so that the rule sees another API than Tencent | `gateway::target`: decided and forwarded on one parsed value | `rules::no_way_of_writing_a_request_reaches_another_api_or_app`, `routing::an_odd_path_gets_a_clear_no_and_is_never_sent` |
 //! | a rule with a wildcard opens the API that answers a secret | `gateway::policy` | `gateway::policy::a_secret_is_answered_only_where_it_is_named_in_full` |
 //! | a page in somebody's browser calls a gateway on loopback | `gateway::caller`, `admin::commands` | `rules::a_browser_is_refused_under_any_rule`, `routing::requests_from_browsers_are_refused_before_they_learn_anything`, `admin::who_may_command_depends_on_token_and_place_and_no_browser_may` |
+//! | … and lets its name lead to loopback, to read what is told there | `gateway::pipeline`: what is no POST learns nothing; `admin::routes`: on loopback a name that may be anybody's is refused | `routing::only_post_is_taken`, `admin::a_page_that_lets_its_name_lead_to_loopback_reads_nothing` |
 //! | somebody commands the process | `admin::commands`: only by POST, from this machine or with the token | `admin::who_may_command_depends_on_token_and_place_and_no_browser_may`, `admin::each_path_has_its_methods` |
 //! | a listener is open to a network by mistake | `config::resolve::listen` warns | `config::what_is_allowed_and_probably_not_meant_is_a_warning` |
 //! | one request is read as two | `net::connection` on hyper, which refuses what is framed twice; `gateway::pipeline::request`, which refuses codings beside chunked | `http_edge::what_is_framed_ambiguously_is_never_two_calls`, `http_edge::chunks_are_read_strictly`, `http_edge::request_lines_of_every_kind`, `http2_edge::a_request_that_is_none_reaches_nobody`, `http2_edge::frames_out_of_order_or_without_an_end_reach_nobody` |

@@ -1,6 +1,8 @@
 //! How the real binary begins and ends.
 
 use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::MetadataExt as _;
+use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -129,6 +131,45 @@ async fn a_crash_writes_no_memory_to_a_disk() {
     let [.., soft, hard, unit] = core.split_whitespace().collect::<Vec<_>>()[..] else { panic!("{core}") };
     // Less than any page, and what Linux hands to no program either; 0 where nothing else was allowed.
     assert!(["0", "1"].contains(&soft) && soft == hard && unit == "bytes", "{core}");
+    sandbox.stop().await;
+}
+
+/// As a user without any right, and without leave to lock memory.
+#[tokio::test(flavor = "multi_thread")]
+async fn it_serves_without_root_and_locks_no_memory() {
+    let sandbox = sandbox().await;
+    let folder = configuration(&sandbox, "[drain]\naccept_for = \"0s\"");
+    let program = folder.path().join("usersig-gateway");
+    std::fs::copy(env!("CARGO_BIN_EXE_usersig-gateway"), &program).unwrap();
+    let serve = [program.to_str().unwrap(), "serve", "--config", "gateway.toml"].map(str::to_owned);
+    let is_root = std::fs::metadata("/proc/self").unwrap().uid() == 0;
+    // Who runs this as somebody else has no other user to offer.
+    let as_nobody = "setpriv --reuid=65534 --regid=65534 --clear-groups --inh-caps=-all --bounding-set=-all --no-new-privs";
+    let nobody = as_nobody.split(' ').filter(|_| is_root).map(str::to_owned);
+    let mut command = Command::new("prlimit");
+    command.args(["--memlock=0:0", "--"]).args(nobody).args(serve).current_dir(folder.path());
+    if is_root {
+        for entry in std::fs::read_dir(folder.path()).unwrap() {
+            std::os::unix::fs::chown(entry.unwrap().path(), Some(65_534), Some(65_534)).unwrap();
+        }
+        std::os::unix::fs::chown(folder.path(), Some(65_534), Some(65_534)).unwrap();
+    }
+    let process = Process::start(command);
+    let gateway = process.address("gateway");
+    let answer = send(&gateway, post("/v4/live_config/get_callback", "{}")).await;
+    assert_eq!(answer.codes(), (200, 0));
+
+    let status = std::fs::read_to_string(format!("/proc/{}/status", process.id())).unwrap();
+    let told = |of: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(of)).unwrap();
+        line.split_whitespace().map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert!(!told("Uid:").contains(&"0".to_owned()), "{status}");
+    assert_eq!(told("CapEff:"), ["0000000000000000"]);
+    assert_eq!(told("VmLck:"), ["0", "kB"]);
+    process.signal("TERM");
+    let ended = process.end();
+    assert_eq!(ended.status, Some(0), "{:#?}", ended.log);
     sandbox.stop().await;
 }
 
