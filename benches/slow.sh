@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Holds many slow connections open with Debian's slowhttptest (slow heads, slow bodies, slow readers), measures the p99
-# of other callers before and meanwhile, and fails when it more than doubles. The machine must be quiet.
+# of other callers meanwhile, and fails when it more than doubles against the same connections to somebody else: the tool
+# itself keeps a core busy. The machine must be quiet.
 #
 # Usage: benches/slow.sh [CONNECTIONS]        2000 unless told
 set -euo pipefail

@@ -2,8 +2,12 @@
 
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use usersig_gateway::clock::SystemClock;
 use usersig_gateway::sandbox::{Effect, Fault, Sandbox, SandboxApp, Settings};
@@ -20,10 +24,11 @@ const LONG: &str = "live_config/get_callback_token";
 const TABLES: &str = "[log]\naccess = \"off\"\n[ceiling]\nmode = \"off\"\n\
                       [limits]\nheader_timeout = \"5m\"\nbody_timeout = \"5m\"\nidle_timeout = \"5m\"\n";
 
-/// A kind of slowness: its name, slowhttptest's words for it, and which API it asks for.
+/// A kind of slowness: its name, slowhttptest's words for it, and which API it asks for. All send a little every ten
+/// seconds, as it does unless told otherwise, and all at once.
 const KINDS: [(&str, &[&str], &str); 3] = [
-    ("heads", &["-H", "-i", "2", "-x", "24"], READ),
-    ("bodies", &["-B", "-i", "2", "-x", "10", "-s", "8192"], READ),
+    ("heads", &["-H", "-x", "24"], READ),
+    ("bodies", &["-B", "-x", "10", "-s", "8192"], READ),
     ("readers", &["-X", "-t", "POST", "-n", "1", "-w", "256", "-y", "512", "-z", "16"], LONG),
 ];
 
@@ -44,24 +49,92 @@ async fn others_are_served_beside_slow_connections() {
     let sandbox = Sandbox::start(settings, Arc::new(SystemClock)).await.unwrap();
     sandbox.control().inject(Fault::new(Effect::Large(300 * 1024)).on(api(LONG)).for_ever()).unwrap();
     let gateway = Serving::start(&sandbox, TABLES);
-    let calls = if asked().is_some() { 4_000 } else { 200 };
+    // Where it is measured, for more than those ten seconds.
+    let calls = if asked().is_some() { 12_000 } else { 200 };
 
     for (kind, words, of) in KINDS {
-        let alone = p99(&gateway, calls).await;
-        let slow = Slow::start(&gateway, of, connections, words);
-        let open = until_open(&gateway, connections).await;
-        let beside = p99(&gateway, calls).await;
-        let still_open = open_connections(&gateway).await;
-        drop(slow);
-        println!(
-            "slow {kind}: {open} connections, {still_open} at the end; others' p99 {alone:?} before and {beside:?} beside"
-        );
-        assert!(still_open * 10 >= connections * 9, "{kind}: {still_open} are left of {open}");
-        // Where this is measured the machine is quiet.
-        assert!(asked().is_none() || beside <= 2 * alone, "{kind}: {alone:?} became {beside:?}");
-        until(&gateway, |open| open == 0).await;
+        match asked() {
+            None => _ = beside(&gateway, of, connections, words, calls).await,
+            Some(_) => compare(&gateway, kind, of, connections, words, calls).await,
+        }
     }
     sandbox.stop().await;
+}
+
+/// Measures what others notice. slowhttptest itself keeps a core busy, which is of no interest here: so meanwhile it torments
+/// somebody else, and then the gateway, and the median of several rounds counts.
+async fn compare(gateway: &Serving, kind: &str, of: &str, connections: usize, words: &[&str], calls: usize) {
+    let mut ratios = Vec::new();
+    println!("others' p99 alone: {:?}", p99(gateway, calls).await);
+    for _ in 0..ROUNDS {
+        let nobody = Nobody::start(of == LONG).await;
+        let slow = Slow::start(&nobody.address, of, connections, words);
+        until_open(async || nobody.open.load(Ordering::Relaxed), connections).await;
+        let elsewhere = p99(gateway, calls).await;
+        drop(slow);
+        let beside = beside(gateway, of, connections, words, calls).await;
+        println!(
+            "{connections} slow {kind}: others' p99 {elsewhere:?} with them elsewhere, {beside:?} with them here"
+        );
+        ratios.push(beside.as_secs_f64() / elsewhere.as_secs_f64());
+    }
+    ratios.sort_unstable_by(f64::total_cmp);
+    println!("{connections} slow {kind}: p99 times {:.2}, the median of {ratios:.2?}", ratios[ROUNDS / 2]);
+    // Where this is measured the machine is quiet.
+    assert!(ratios[ROUNDS / 2] <= 2.0, "{kind}: {ratios:?}");
+}
+
+/// The p99 of others beside slow connections to the gateway, which stay open meanwhile.
+async fn beside(gateway: &Serving, of: &str, connections: usize, words: &[&str], calls: usize) -> Duration {
+    let slow = Slow::start(&gateway.gateway, of, connections, words);
+    let open = until_open(async || open_connections(gateway).await, connections).await;
+    let beside = p99(gateway, calls).await;
+    let still_open = open_connections(gateway).await;
+    drop(slow);
+    assert!(still_open * 10 >= connections * 9, "{of}: {still_open} are left of {open}");
+    until(async || open_connections(gateway).await, |open| open == 0).await;
+    beside
+}
+
+/// A server that takes whatever comes; it answers nothing, or each connection once, at length.
+struct Nobody {
+    address: String,
+    open: Arc<AtomicUsize>,
+    accepting: JoinHandle<()>,
+}
+
+impl Nobody {
+    async fn start(answers: bool) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (address, open) = (listener.local_addr().unwrap().to_string(), Arc::<AtomicUsize>::default());
+        let counted = Arc::clone(&open);
+        let accepting = tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let open = Arc::clone(&counted);
+                tokio::spawn(async move {
+                    open.fetch_add(1, Ordering::Relaxed);
+                    let (mut from, mut to) = stream.split();
+                    let answering = async {
+                        if answers {
+                            _ = to.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 307200\r\n\r\n").await;
+                            _ = to.write_all(&[b'x'; 300 * 1024]).await;
+                        }
+                    };
+                    let mut nowhere = tokio::io::sink();
+                    let listening = tokio::io::copy(&mut from, &mut nowhere);
+                    _ = tokio::join!(listening, answering);
+                    open.fetch_sub(1, Ordering::Relaxed);
+                });
+            }
+        });
+        Self { address, open, accepting }
+    }
+}
+
+impl Drop for Nobody {
+    fn drop(&mut self) {
+        self.accepting.abort();
+    }
 }
 
 /// Of so many calls by a few callers, some over a connection of their own, the time in which all but a hundredth are
@@ -97,8 +170,8 @@ async fn p99(gateway: &Serving, calls: usize) -> Duration {
 struct Slow(Child);
 
 impl Slow {
-    fn start(gateway: &Serving, of: &str, connections: usize, words: &[&str]) -> Self {
-        let (url, connections) = (format!("http://{}/v4/{of}", gateway.gateway), connections.to_string());
+    fn start(host: &str, of: &str, connections: usize, words: &[&str]) -> Self {
+        let (url, connections) = (format!("http://{host}/v4/{of}"), connections.to_string());
         let mut command = Command::new("slowhttptest");
         command
             .args(["-u", &url, "-c", &connections, "-r", &connections, "-l", "300", "-p", "5"])
@@ -118,16 +191,16 @@ impl Drop for Slow {
 }
 
 /// Waits until nearly all are open, and making them is over; gives how many.
-async fn until_open(gateway: &Serving, connections: usize) -> usize {
-    let open = until(gateway, |open| open * 20 >= connections * 19).await;
+async fn until_open(open: impl AsyncFn() -> usize, connections: usize) -> usize {
+    let open = until(open, |open| open * 20 >= connections * 19).await;
     tokio::time::sleep(Duration::from_secs(1)).await;
     open
 }
 
-async fn until(gateway: &Serving, is_so: impl Fn(usize) -> bool) -> usize {
+async fn until(open: impl AsyncFn() -> usize, is_so: impl Fn(usize) -> bool) -> usize {
     let began = Instant::now();
     loop {
-        let open = open_connections(gateway).await;
+        let open = open().await;
         if is_so(open) {
             return open;
         }
@@ -144,5 +217,6 @@ async fn open_connections(gateway: &Serving) -> usize {
 }
 
 const CALLERS: usize = 4;
-const PAUSE: Duration = Duration::from_millis(2);
+const ROUNDS: usize = 3;
+const PAUSE: Duration = Duration::from_millis(3);
 const PATIENCE: Duration = Duration::from_secs(120);
