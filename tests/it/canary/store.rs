@@ -91,6 +91,7 @@ fn refuses(redis: &RedisServer, sandbox: &Sandbox, secrets: &Secrets) {
     for (what, tables) in [
         ("a password in the URL", url(&format!(":{PASSWORD}"))),
         ("user and password in the URL", url(&format!("{USER}:{PASSWORD}"))),
+        ("a password that breaks the URL", url(&format!("{USER}:{PASSWORD}#@%"))),
         ("a password in the place of its file", tables(&address, &format!("password_file = \"{PASSWORD}\""))),
         (
             "a password in the place of its variable",
