@@ -37,7 +37,7 @@ async fn tells(server: &RedisServer, question: &str, what: &str) {
 async fn is_told(gateway: &Serving, what: &str) {
     let mut told = Value::Null;
     let looks = async {
-        while told["mode"] != "joining" || !told["error"].as_str().is_some_and(|error| error.contains(what)) {
+        while told["mode"] == "shared" || !told["error"].as_str().is_some_and(|error| error.contains(what)) {
             tokio::time::sleep(LOOK_EVERY).await;
             told = status_json(gateway).await["store"].take();
         }

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
-use super::{is_told, tells};
+use super::{is_told, tells, until};
 use crate::load::Stalls;
 use crate::redis_server::{RedisServer, free_port};
-use crate::shared_ceiling::fleet::{Arrivals, LIMIT, Offers, have_met};
+use crate::shared_ceiling::fleet::{Arrivals, LIMIT, Offers, have_met, is_shared, status_json};
 use crate::shared_ceiling::judged;
 
 const PASSWORD: &str = "FAKE-sentinel-word";
@@ -94,4 +94,22 @@ async fn the_master_dies_and_its_replica_takes_over() {
         "{delivered} after {follows}, where there was time for {running}: {}",
         arrivals.timeline()
     );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_master_that_becomes_a_replica_is_lost_until_it_is_one_again() {
+    let (redis, other) = (RedisServer::start().await, RedisServer::start().await);
+    let arrivals = Arrivals::under(LIMIT).await;
+    let gateway = arrivals.serving(&format!("url = \"redis://{}\"", redis.address()), &[]);
+    is_shared(&gateway).await;
+    // Connections stay, and take no writes any more.
+    let _: () = redis.says(&format!("REPLICAOF 127.0.0.1 {}", other.port())).await;
+    until("the gateway sees it", || async {
+        let store = status_json(&gateway).await["store"].take();
+        let error = store["error"].as_str().unwrap_or_default();
+        store["mode"] != "shared" && error.contains("it is no master but a replica")
+    })
+    .await;
+    let _: () = redis.says("REPLICAOF NO ONE").await;
+    is_shared(&gateway).await;
 }

@@ -34,6 +34,6 @@ pub use contact::StoreMode;
 pub(super) use contact::{Open, Standing};
 pub(super) use lease::{Backing, Leases};
 pub(super) use protocol::Wish;
-pub use protocol::{Answer, Store, StoreError, Terms};
+pub use protocol::{Answer, Lend, Lent, Meet, Met, Probe, Store, StoreError, Terms};
 pub(super) use replica::Spoken;
 pub use replica::{Replica, StoreReading};

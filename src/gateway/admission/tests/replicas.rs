@@ -124,12 +124,14 @@ fn small_ceilings_are_used_as_large_ones_are() {
     }
 }
 
-#[tokio::test(start_paused = true)]
-async fn below_the_ceiling_few_calls_need_a_command() {
-    let setup = Setup { replicas: 1, ..PLAIN.setup };
-    let outcome = simulate(Scenario { setup, offered: 100.0, ..PLAIN }).await;
-    assert!(outcome.worst <= 200 && outcome.refused == 0, "{outcome:?}");
-    assert!(outcome.commands as f64 <= 0.2 * outcome.arrived as f64, "{outcome:?}");
+#[test]
+fn below_the_ceiling_few_calls_need_a_command() {
+    for (replicas, limit) in [(1, 200), (3, 400)] {
+        let setup = Setup { replicas, limit, ..PLAIN.setup };
+        let outcome = simulated(Scenario { setup, offered: 100.0, ..PLAIN });
+        assert!(outcome.worst <= limit as usize && outcome.refused == 0, "{replicas}: {outcome:?}");
+        assert!(outcome.commands as f64 <= 0.2 * outcome.arrived as f64, "{replicas}: {outcome:?}");
+    }
 }
 
 #[test]
