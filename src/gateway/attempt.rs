@@ -89,8 +89,8 @@ pub async fn run(
             avoid: repeats.unanswered_at(),
             traceparent: None,
         };
-        // What is rare is boxed, here and further in: a call's future has room for the largest of its steps, and takes
-        // as long to make as it is large. See benches/README.md.
+        // What is rare is boxed, here and further in: a call's future has room for the largest of its steps, and is
+        // moved whole. That took 10,000 of a call's 80,000 instructions.
         let tried = match before {
             None => single::send(means, ready, call, sending, record).await,
             Some(result) => {

@@ -220,7 +220,8 @@ fn up_to_seconds(duration: Duration) -> u64 {
     duration.as_secs() + u64::from(duration.subsec_nanos() > 0)
 }
 
-/// A header's value in the making. `format!`, and above all its way with fractions, took 6 % of a call's instructions.
+/// A header's value in the making: 1,000 instructions for the three that nearly every answer has. With `format!`, and above
+/// all its way with fractions, they take 5,000.
 struct Text(String);
 
 impl Text {

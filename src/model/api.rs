@@ -65,7 +65,7 @@ impl ApiName {
     /// The family.
     #[must_use]
     pub fn family(&self) -> Family {
-        // By bytes, since each call asks several times, and a search by characters took 1 % of its instructions.
+        // By bytes: each call asks three times, and `matches` takes 420 instructions more.
         if self.0.bytes().filter(|&byte| byte == b'/').count() == 2 { Family::V1 } else { Family::V4 }
     }
 
