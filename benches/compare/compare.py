@@ -206,6 +206,8 @@ class Bench:
                 self.options.gateway, self.folder, port, name=f"apps{apps}", apps=apps)
             path = f"/apps/app#{PATH}"
             proxies.wait_until_it_answers(port, path.replace("#", "0"), patience=60)
+            # At its start the gateway signs for each app once, to know that it is ready.
+            proxies.wait_until_it_rests(program)
             load = lambda seconds: Load(
                 self.options, "closed", port, 64, seconds, path=path, spread=min(apps, 1000))
             measured(load(2))

@@ -238,3 +238,14 @@ def wait_until_it_answers(port, path=PATH, patience=20):
             if time.perf_counter() - began > patience:
                 raise
         time.sleep(0.0005)
+
+
+def wait_until_it_rests(program):
+    """Until it takes less than a hundredth of a core for half a second."""
+    before = program.cpu_us()
+    while True:
+        time.sleep(0.5)
+        now = program.cpu_us()
+        if now - before < 5_000:
+            return
+        before = now

@@ -84,7 +84,7 @@ impl Print {
 }
 
 /// A few metadata of a few files, which costs some microseconds, and waking up for it: twice, since timers are coarse.
-const LOOK_EVERY: Duration = Duration::from_secs(2);
+const LOOK_EVERY: Duration = Duration::from_secs(3);
 /// For how long a file that is another one must stay as it is.
 const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(500);
 

@@ -15,7 +15,7 @@ use crate::model::error_code::ErrorCode;
 use crate::telemetry::labels::Label;
 
 /// How often the counters should be read.
-pub const READ_EVERY: Duration = Duration::from_secs(5);
+pub const READ_EVERY: Duration = Duration::from_secs(10);
 
 /// What the last minute is at least, once the process is that old.
 pub const MINUTE: Duration = Duration::from_secs(60);
