@@ -37,7 +37,6 @@ main() {
     echo "Ctrl-C ends it."
     # In the background, so that a signal is heard at once.
     sleep infinity &
-    started+=($!)
     wait $!
 }
 
@@ -66,7 +65,7 @@ start() {
 serve() {
     local program="$1" name="$2" port="$3" admin="$4"
     start "$name" env "USERSIG_GATEWAY__LISTEN__GATEWAY=127.0.0.1:$port" "USERSIG_GATEWAY__LISTEN__ADMIN=127.0.0.1:$admin" \
-        "$program" serve --config "$folder/gateway.toml"
+        USERSIG_GATEWAY__DRAIN__ACCEPT_FOR=0s "$program" serve --config "$folder/gateway.toml"
 }
 
 wait_for() {
@@ -117,14 +116,24 @@ number() {
 
 end() {
     trap - EXIT INT TERM
-    # Gateways say goodbye before Redis goes.
+    # The last first, so that gateways say goodbye to a Redis that is there.
     for ((i = ${#started[@]} - 1; i >= 0; i--)); do
-        kill "${started[i]}" 2>/dev/null || true
+        stop "${started[i]}"
     done
-    # Callers, if calls are offered still.
-    kill $(jobs -pr) 2>/dev/null || true
-    wait
+    for rest in $(jobs -pr); do
+        stop "$rest"
+    done
     rm -rf "$folder"
+}
+
+# Ends a process, and says it again after a while: one that has only just been forked does not hear it.
+stop() {
+    while kill "$1" 2>/dev/null; do
+        for _ in $(seq 20); do
+            kill -0 "$1" 2>/dev/null || return 0
+            sleep 0.1
+        done
+    done
 }
 
 main
