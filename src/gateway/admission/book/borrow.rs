@@ -162,10 +162,10 @@ impl Speech {
 
 impl State {
     /// A call went that found nothing at hand.
-    pub(super) fn missed(&mut self, ask: Ask<'_>) {
+    pub(super) fn missed(&mut self, ask: Ask<'_>, now: Instant) {
         self.each_needed(ask.api.key, &ask.line.source, |bucket, _| {
             if let Some(leases) = bucket.leases() {
-                leases.missed();
+                leases.missed(now);
             }
         });
     }

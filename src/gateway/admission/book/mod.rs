@@ -123,7 +123,7 @@ impl Book {
             return Asked::Granted(Permit::new(Arc::clone(self), taken));
         }
         let Some(deadline) = ask.deadline else {
-            state.missed(ask);
+            state.missed(ask, now);
             self.speak_in_time(&mut state, ask, now);
             let turn = state.next_home(ask.api.key, &ask.line.source, now);
             return Asked::Refused { reason: Reason::TooLate, turn };
@@ -176,7 +176,7 @@ impl Book {
             return Permit::new(Arc::clone(self), taken);
         }
         state.shadowed(ask.api.key);
-        state.missed(ask);
+        state.missed(ask, now);
         self.speak_in_time(&mut state, ask, now);
         Permit::without_ceiling()
     }

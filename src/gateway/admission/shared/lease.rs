@@ -78,6 +78,10 @@ struct Demand {
     rate: f64,
     since: Instant,
     taken: u32,
+    /// When the latest was used.
+    latest: Option<Instant>,
+    /// Whether the only one since the last look came long after the one before.
+    is_lone: bool,
 }
 
 impl Leases {
@@ -96,7 +100,7 @@ impl Leases {
             release,
             lots: VecDeque::new(),
             reports: Vec::new(),
-            demand: Demand { rate: 0.0, since: now, taken: 0 },
+            demand: Demand { rate: 0.0, since: now, taken: 0, latest: None, is_lone: false },
             back: None,
             part: None,
             registered,
@@ -162,7 +166,7 @@ impl Leases {
 
     /// Takes a token; it is open.
     pub(in crate::gateway::admission) fn take(&mut self, now: Instant) -> Option<Backing> {
-        self.demand.taken = self.demand.taken.saturating_add(1);
+        self.demand.took(now);
         self.expire(now);
         if let Some(lot) = self.lots.front_mut() {
             lot.left -= 1;
@@ -181,8 +185,10 @@ impl Leases {
     }
 
     /// A call found nothing at hand that could not wait for it.
-    pub(in crate::gateway::admission) fn missed(&mut self) {
-        self.demand.taken = self.demand.taken.saturating_add(1);
+    pub(in crate::gateway::admission) fn missed(&mut self, now: Instant) {
+        self.demand.took(now);
+        // The next one should find something.
+        self.demand.is_lone = false;
     }
 
     /// Brings it up to `now`. Says whether a part begins.
@@ -324,8 +330,7 @@ impl Leases {
         let at_hand = self.at_hand(now);
         let most = self.ceilings.iter().map(|ceiling| ceiling.limit.get()).min().unwrap_or(1);
         let at_once = u32::try_from(waiting).unwrap_or(u32::MAX).min((most / 4).max(1));
-        let target = if waiting == 0 && self.demand.rate < IDLE { 0.0 } else { self.target() };
-        let want = (target.ceil() as u32).saturating_add(at_once).saturating_sub(at_hand).min(most);
+        let want = (self.target().ceil() as u32).saturating_add(at_once).saturating_sub(at_hand).min(most);
         let registers = self.registered != standing.spent();
         let mut reports = self.take_reports(now);
         if let Some(part) = self.part.take() {
@@ -385,7 +390,7 @@ impl Leases {
 
     /// The tokens that are enough until the next command is answered.
     fn target(&self) -> f64 {
-        self.demand.rate * ENOUGH_FOR + 1.0
+        if self.demand.rate < IDLE { 0.0 } else { self.demand.rate * ENOUGH_FOR + 1.0 }
     }
 
     fn longest(&self) -> Duration {
@@ -443,9 +448,18 @@ impl Backing {
 // === impl Demand ===
 
 impl Demand {
+    fn took(&mut self, now: Instant) {
+        let is_soon = self.latest.is_some_and(|latest| now < latest + LONE_AFTER);
+        self.is_lone = self.taken == 0 && !is_soon;
+        self.taken = self.taken.saturating_add(1);
+        self.latest = Some(now);
+    }
+
     fn look(&mut self, now: Instant) {
         let elapsed = now.saturating_duration_since(self.since).as_secs_f64();
-        let latest = f64::from(self.taken) / elapsed.max(SHORTEST);
+        // One that came alone does not tell of more: what is borrowed ahead for them would come home unused.
+        let taken = if self.is_lone { 0 } else { self.taken };
+        let latest = f64::from(taken) / elapsed.max(SHORTEST);
         let kept = self.rate * (-elapsed / FORGETS_IN).exp();
         self.rate = if latest > kept { kept + (latest - kept) * LEARNS } else { kept.max(latest) };
         (self.since, self.taken) = (now, 0);
@@ -465,6 +479,8 @@ const ASK_EVERY: Duration = Duration::from_millis(100);
 const ENOUGH_FOR: f64 = 0.16;
 /// Fewer calls a second than this need no tokens at hand.
 const IDLE: f64 = 0.5;
+/// A call that comes so long after the one before is alone.
+const LONE_AFTER: Duration = Duration::from_millis(500);
 /// Seconds in which a demand that is over is mostly forgotten.
 const FORGETS_IN: f64 = 0.1;
 /// How much of a higher demand is believed at once.

@@ -134,6 +134,15 @@ fn below_the_ceiling_few_calls_need_a_command() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_call_of_an_app_that_is_hardly_used_needs_two_commands() {
+    let setup = Setup { apps: 100, ..THREE };
+    let outcome = simulate(Scenario { setup, offered: 10.0, seconds: 20, ..PLAIN }).await;
+    // Without the replicas' word that they are there, five times a second.
+    let lends = outcome.commands as f64 - 3.0 * 5.0 * 20.0;
+    assert!(lends <= 2.3 * outcome.arrived as f64, "{outcome:?}");
+}
+
 #[test]
 fn no_second_sees_more_than_the_ceiling_whatever_fails() {
     let asked = std::env::var("USERSIG_GATEWAY_SIMULATIONS").ok();

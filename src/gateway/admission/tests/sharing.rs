@@ -16,7 +16,7 @@ async fn tokens_move_to_another_replica_within_300_ms() {
     // What one has used comes home a second later, whoever wants it then.
     for from in [5.3, 6.3, 7.3, 8.3] {
         let used = fleet.arrived(Some(1), from, from + 1.0);
-        assert!(used >= 0.95 * 200.0, "{used} from {from} on");
+        assert!(used >= 0.9 * 200.0, "{used} from {from} on");
     }
 }
 
