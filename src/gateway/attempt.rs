@@ -2,14 +2,14 @@
 //!
 //! A call is tried, and the verdict on its answer says what then: it is handed over; signed anew, or with the app's next
 //! key, and tried again at once; tried again after a pause; sent back to its place in the queue; or counted against its
-//! app. A try without a usable answer may
-//! have been executed or not. Whether to repeat it depends on what is known of that, and on what its API bears: a call
-//! that provably did nothing may be repeated whatever it is, one of which nobody knows only where the catalogue says so.
+//! app. A try without a usable answer may have been executed or not. Whether to repeat it depends on what is known of
+//! that, and on what its API bears: a call that provably did nothing may be repeated whatever it is, one of which nobody
+//! knows only where the catalogue says so.
 //!
 //! Each try has a permit, a UserSig and a random number of its own; the body is the same always. All of them together
 //! stay within the call's deadline. Retries stay within the budget; a repeat after a refused UserSig is none, since it is
-//! made once, nor is a repeat of a call that was one too many, since it only waits longer. A repeat that cannot be sent, because no turn comes or the app is tripped meanwhile, leaves the caller with
-//! what the try before brought.
+//! made once, nor is a repeat of a call that was one too many, since it only waits longer. A repeat that cannot be sent,
+//! because no turn comes or the app is tripped meanwhile, leaves the caller with what the try before brought.
 
 mod budget;
 mod next;
