@@ -99,7 +99,8 @@ impl Chunk {
         };
         let line = buffer.split_to(end);
         buffer.advance(1);
-        let Some(line) = line.strip_suffix(b"\r") else {
+        // Some take a bare CR for the line's end, and so for another body (RFC 9112, section 2.2).
+        let Some(line) = line.strip_suffix(b"\r").filter(|line| memchr::memchr(b'\r', line).is_none()) else {
             return Err(ExchangeError::NotHttp("a chunk's line does not end as it should"));
         };
         Ok(Some(match self {
@@ -178,6 +179,8 @@ mod tests {
             "10000000000000000\r\n",
             ";a\r\n",
             "0\r\na\n",
+            "0;a\r\r\n",
+            "0\r\na: b\rc\r\n",
         ] {
             assert!(
                 matches!(whole(Framing::chunked(), bad.as_bytes()), Err(ExchangeError::NotHttp(_))),
