@@ -101,7 +101,7 @@ fn requests() -> Vec<Case> {
         case("a path behind other fields", with(&[METHOD, SCHEME, AUTHORITY, ("x-a", "b"), PATH], b"{}"), Reset(PROTOCOL_ERROR), 0),
         case("a field of a response", call(&[(":status", "200")]), Reset(PROTOCOL_ERROR), 0),
         case("a field that nobody knows", call(&[(":evil", "x")]), Goodbye(PROTOCOL_ERROR), 0),
-        case("CONNECT", with(&[(":method", "CONNECT"), (":authority", "evil.example:443")], b"{}"), Answered(9_900_404), 0),
+        case("CONNECT", with(&[(":method", "CONNECT"), (":authority", "evil.example:443")], b"{}"), Answered(9_900_405), 0),
         case("CONNECT with a protocol", with(&[(":method", "CONNECT"), (":protocol", "websocket"), SCHEME, AUTHORITY, PATH], b"{}"), Reset(PROTOCOL_ERROR), 0),
         case("a packed body", call(&[("content-encoding", "gzip")]), Answered(9_900_415), 0),
         case("a browser", call(&[("origin", "https://evil.example")]), Answered(9_900_403), 0),
