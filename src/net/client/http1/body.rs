@@ -122,7 +122,10 @@ impl Chunk {
 
 /// A chunk's size, in hexadecimal digits. What follows a `;` is of no interest.
 fn size(line: &[u8]) -> Result<u64, ExchangeError> {
-    let digits = line.split(|&byte| byte == b';').next().unwrap_or_default().trim_ascii_end();
+    let before = line.split(|&byte| byte == b';').next().unwrap_or_default();
+    // Blanks and tabs may stand there, and no other space (RFC 9112, section 7.1.1).
+    let blanks = before.iter().rev().take_while(|&&byte| matches!(byte, b' ' | b'\t')).count();
+    let digits = &before[..before.len() - blanks];
     let are_digits = !digits.is_empty() && digits.iter().all(u8::is_ascii_hexdigit);
     let size = are_digits.then(|| u64::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()).flatten();
     size.ok_or(ExchangeError::NotHttp("a chunk's size is none"))
@@ -180,6 +183,7 @@ mod tests {
             ";a\r\n",
             "0\r\na\n",
             "0;a\r\r\n",
+            "1\x0c\r\na\r\n",
             "0\r\na: b\rc\r\n",
         ] {
             assert!(
