@@ -106,8 +106,10 @@ impl Arrivals {
     }
 
     /// No second saw more than the ceiling arrive.
+    #[allow(clippy::print_stdout, reason = "its figures are for whoever runs it with --nocapture")]
     pub(crate) fn assert_exact(&self) {
         let seen = self.sandbox.control().report().seen(sdkappid(), &api(API));
+        println!("at most {} in a second, of {}: {}", seen.worst_second, self.limit, self.timeline());
         assert!(seen.worst_second <= self.limit as usize, "{seen:?}");
     }
 
