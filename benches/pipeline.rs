@@ -11,6 +11,7 @@ use usersig_gateway::gateway::target::{Apis, App, Apps, Endpoints, resolve};
 use usersig_gateway::model::api::Family;
 use usersig_gateway::model::app::{Identifier, SdkAppId};
 use usersig_gateway::model::region::Region;
+use usersig_gateway::net::client::Roots;
 
 fn targets(criterion: &mut Criterion) {
     let (apps, apis) = (apps(), Apis::new());
@@ -82,7 +83,7 @@ fn apps() -> Apps {
         keys: Vec::new(),
         region: Some(Region::Singapore),
         endpoints: Endpoints::of_region(Region::Singapore),
-        extra_roots: Vec::new(),
+        extra_roots: Roots::default(),
     };
     let mut apps = Apps::default();
     apps.add(app, true).expect("it is the only one");

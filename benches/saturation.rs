@@ -158,7 +158,7 @@ fn start_gateway(case: Case, sandbox: &Sandbox, key: SecretKey) -> Gateway {
         keys: vec![key],
         region: None,
         endpoints: Endpoints::private(vec![sandbox.url().parse().expect("a URL")]),
-        extra_roots: vec![root.expect("a certificate")],
+        extra_roots: vec![root.expect("a certificate")].into(),
     };
     let mut apps = Apps::default();
     apps.add(app, true).expect("the only app");

@@ -10,6 +10,7 @@ use usersig_gateway::gateway::credentials::{Credentials, KeySigner, Parts, Setti
 use usersig_gateway::gateway::target::{App, Apps, Endpoints};
 use usersig_gateway::model::region::Region;
 use usersig_gateway::model::secret::SecretKey;
+use usersig_gateway::net::client::Roots;
 
 fn app() -> App {
     App {
@@ -19,7 +20,7 @@ fn app() -> App {
         keys: vec![SecretKey::new(&"0f".repeat(32)).expect("a good key")],
         region: Some(Region::China),
         endpoints: Endpoints::of_region(Region::China),
-        extra_roots: Vec::new(),
+        extra_roots: Roots::default(),
     }
 }
 

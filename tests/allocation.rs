@@ -17,6 +17,7 @@ use usersig_gateway::gateway::policy::{self, Grant, Rights};
 use usersig_gateway::gateway::target::{Apis, App, Apps, Endpoints, resolve};
 use usersig_gateway::model::ceiling::Ceiling;
 use usersig_gateway::model::endpoint::Endpoint;
+use usersig_gateway::net::client::Roots;
 use usersig_gateway::net::listener::Peer;
 
 const API: &str = "live_config/get_callback";
@@ -42,7 +43,7 @@ fn grant() -> Grant {
         keys: Vec::new(),
         region: None,
         endpoints: Endpoints::private(vec![Endpoint::https("localhost")]),
-        extra_roots: Vec::new(),
+        extra_roots: Roots::default(),
     };
     let mut apps = Apps::default();
     apps.add(app, true).unwrap();

@@ -21,6 +21,7 @@ use usersig_gateway::gateway::target::{Apis, App, Apps, Endpoints, resolve};
 use usersig_gateway::model::api::Family;
 use usersig_gateway::model::endpoint::Endpoint;
 use usersig_gateway::model::secret::SecretKey;
+use usersig_gateway::net::client::Roots;
 use usersig_gateway::net::listener::Peer;
 
 /// A path, and how to count it.
@@ -157,7 +158,7 @@ fn app(endpoint: &str) -> App {
         keys: vec![SecretKey::new(&"0f".repeat(32)).expect("visible ASCII")],
         region: None,
         endpoints: Endpoints::private(vec![endpoint]),
-        extra_roots: Vec::new(),
+        extra_roots: Roots::default(),
     }
 }
 

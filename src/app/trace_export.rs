@@ -17,7 +17,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::model::collector::Collector;
 use crate::net::body::read_capped;
-use crate::net::client::{Client, Departure, Post, Settings};
+use crate::net::client::{Client, Departure, Post, Roots, Settings};
 use crate::telemetry::events::TracesNotTaken;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::traces::{Queue, Span, otlp};
@@ -103,7 +103,7 @@ impl Exporting {
     async fn post(&self, body: Bytes) -> Result<StatusCode, String> {
         let settings = Settings { connect_timeout: PATIENCE, egress_proxy: None };
         let endpoint = self.collector.endpoint();
-        let connecting = self.client.connection(endpoint, &[], &settings).await;
+        let connecting = self.client.connection(endpoint, &Roots::default(), &settings).await;
         let connection = connecting.map_err(|error| error.to_string())?;
         let post = Post {
             target: self.collector.path(),

@@ -94,7 +94,7 @@ fn settings(args: &Args, key: SecretKey, sandbox: &Sandbox) -> Result<Settings, 
         keys: vec![key],
         region: None,
         endpoints: Endpoints::private(vec![endpoint]),
-        extra_roots: vec![authority.map_err(|error| wrong(&error))?],
+        extra_roots: vec![authority.map_err(|error| wrong(&error))?].into(),
     };
     let mut apps = Apps::default();
     apps.add(app, true).map_err(|error| wrong(&error))?;

@@ -100,7 +100,7 @@ pub(super) mod tests {
             keys: vec![SecretKey::new(&format!("FAKE{sdkappid}")).unwrap()],
             region: Some(Region::China),
             endpoints: Endpoints::of_region(Region::China),
-            extra_roots: Vec::new(),
+            extra_roots: Vec::new().into(),
         }
     }
 

@@ -7,6 +7,7 @@ use http::Uri;
 use crate::gateway::forward::rewrite::{Auth, BadUrl, path_and_query};
 use crate::gateway::target::{Apis, App, Apps, Endpoints, resolve};
 use crate::model::endpoint::Endpoint;
+use crate::net::client::Roots;
 use crate::sandbox::auth::Query;
 
 /// Takes one request target to its app, its API and its signed form.
@@ -145,7 +146,7 @@ static KNOWN: LazyLock<Known> = LazyLock::new(|| {
             keys: Vec::new(),
             region: None,
             endpoints: Endpoints::private(vec![Endpoint::https("localhost")]),
-            extra_roots: Vec::new(),
+            extra_roots: Roots::default(),
         };
         apps.add(app, name == APPS[0].0).expect("names and numbers differ");
     }

@@ -1,5 +1,6 @@
 //! An app as Tencent knows it: its SDKAppID, the name by which callers choose it, and the account that signs.
 
+use std::borrow::Borrow;
 use std::fmt;
 use std::num::NonZeroU32;
 use std::str::FromStr;
@@ -20,6 +21,13 @@ impl AppName {
     /// The name as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Found by its text: the name of none is made for that.
+impl Borrow<str> for AppName {
+    fn borrow(&self) -> &str {
         &self.0
     }
 }

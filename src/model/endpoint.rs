@@ -71,7 +71,8 @@ impl Endpoint {
 /// The authority tells host and port, and each call compares endpoints a dozen times.
 impl PartialEq for Endpoint {
     fn eq(&self, other: &Self) -> bool {
-        self.tls == other.tls && self.authority == other.authority
+        let same_text = Arc::ptr_eq(&self.authority, &other.authority) || self.authority == other.authority;
+        self.tls == other.tls && same_text
     }
 }
 

@@ -45,7 +45,7 @@ fn before(primary: &Sandbox) -> Builder {
     Builder::new().with_app(move |app| {
         let backup = app.endpoints.v4.remove(0);
         app.endpoints = Endpoints::private(vec![url, backup]);
-        app.extra_roots.extend(root);
+        root.into_iter().for_each(|root| app.extra_roots.push(root));
     })
 }
 

@@ -134,7 +134,7 @@ async fn before(relay: &Relay, primary: &Sandbox, tls: bool) -> World {
         .with_app(move |app| {
             let backup = app.endpoints.v4.remove(0);
             app.endpoints = Endpoints::private(vec![url, backup]);
-            app.extra_roots.extend(root);
+            root.into_iter().for_each(|root| app.extra_roots.push(root));
         })
         .tuned(move |live| {
             live.ceiling.mode = Mode::Off;

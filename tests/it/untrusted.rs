@@ -153,7 +153,7 @@ impl TlsServer {
         let root = self.root.clone();
         let builder = Builder::new().with_app(move |app| {
             app.endpoints = Endpoints::private(vec![url.parse().unwrap()]);
-            app.extra_roots = vec![root];
+            app.extra_roots = vec![root].into();
         });
         builder.trying_once()
     }

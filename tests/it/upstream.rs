@@ -87,7 +87,7 @@ async fn what_was_sent_goes_to_no_backup() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_certificate_of_an_unknown_authority_is_not_trusted() {
-    let world = Builder::new().with_app(|app| app.extra_roots.clear()).start().await;
+    let world = Builder::new().with_app(|app| app.extra_roots = Vec::new().into()).start().await;
     let answer = world.call(READ, "{}").await;
     assert_eq!(answer.codes(), (502, 9_900_502));
     assert!(answer.error_info().contains("TLS cannot be set up"), "{}", answer.error_info());

@@ -154,7 +154,7 @@ pub(crate) fn app_of(sandbox: &Sandbox) -> target::App {
         keys: vec![key()],
         region: None,
         endpoints: Endpoints::private(vec![sandbox.url().parse().unwrap()]),
-        extra_roots: roots.into_iter().collect(),
+        extra_roots: roots.into_iter().collect::<Vec<_>>().into(),
     }
 }
 

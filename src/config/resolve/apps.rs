@@ -79,7 +79,7 @@ fn app(at: &At<file::App>, boot: &Boot, context: &mut Context<'_>) -> Option<App
         keys: keys?,
         region,
         endpoints,
-        extra_roots: extra_roots?,
+        extra_roots: extra_roots?.into(),
     })
 }
 

@@ -17,6 +17,7 @@ use crate::clock::ManualClock;
 use crate::gateway::target::{App, Apps, Endpoints};
 use crate::model::region::Region;
 use crate::model::secret::SecretKey;
+use crate::net::client::Roots;
 
 const START: u64 = 1_700_000_000;
 const HOUR: u64 = 3600;
@@ -89,7 +90,7 @@ fn app(number: u64) -> App {
         keys: vec![SecretKey::new(&format!("FAKE{number}")).unwrap()],
         region: Some(Region::China),
         endpoints: Endpoints::of_region(Region::China),
-        extra_roots: Vec::new(),
+        extra_roots: Roots::default(),
     }
 }
 

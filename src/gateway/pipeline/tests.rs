@@ -20,6 +20,7 @@ use crate::gateway::target::{App, Apps, Endpoints};
 use crate::model::endpoint::Endpoint;
 use crate::model::secret::SecretKey;
 use crate::net::body;
+use crate::net::client::Roots;
 
 /// Stands for a bug: nothing that a caller sends makes the gateway panic.
 struct Bug;
@@ -153,7 +154,7 @@ fn live(endpoint: Endpoint) -> Settings {
         keys: vec![SecretKey::new(&"MOCK".repeat(16)).unwrap()],
         region: None,
         endpoints: Endpoints::private(vec![endpoint]),
-        extra_roots: Vec::new(),
+        extra_roots: Roots::default(),
     };
     let mut apps = Apps::default();
     apps.add(app, true).unwrap();

@@ -8,6 +8,7 @@ use super::*;
 use crate::gateway::caller::{self, Rule, Who, identify};
 use crate::gateway::target::{Apis, Apps, Endpoints, resolve};
 use crate::model::endpoint::Endpoint;
+use crate::net::client::Roots;
 use crate::net::tls::TlsName;
 
 const HERE: Peer = Peer::Uid(Some(1000));
@@ -22,7 +23,7 @@ fn apps() -> Apps {
             keys: Vec::new(),
             region: None,
             endpoints: Endpoints::private(vec![Endpoint::https("localhost")]),
-            extra_roots: Vec::new(),
+            extra_roots: Roots::default(),
         };
         apps.add(app, name == "live").unwrap();
     }

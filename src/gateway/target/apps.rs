@@ -1,9 +1,7 @@
 //! The configured apps, found by name or SDKAppID.
 
-use std::collections::BTreeMap;
+use std::collections::HashSet;
 use std::sync::Arc;
-
-use rustls::pki_types::CertificateDer;
 
 use crate::model::api::Family;
 use crate::model::app::{AppName, Identifier, SdkAppId};
@@ -11,6 +9,7 @@ use crate::model::endpoint::Endpoint;
 use crate::model::hash_map::HashMap;
 use crate::model::region::Region;
 use crate::model::secret::SecretKey;
+use crate::net::client::Roots;
 
 /// One app: who signs for it, and where its calls go.
 #[derive(Debug, Clone)]
@@ -28,7 +27,7 @@ pub struct App {
     /// Where its calls go.
     pub endpoints: Endpoints,
     /// Extra trust roots for those endpoints, beside the platform's.
-    pub extra_roots: Vec<CertificateDer<'static>>,
+    pub extra_roots: Roots,
 }
 
 /// Where one app's calls go, by family, the primary first. All of them serve the same region.
@@ -70,10 +69,18 @@ impl Endpoints {
 /// The configured apps.
 #[derive(Debug, Clone, Default)]
 pub struct Apps {
-    /// By the text of its name, so that a look-up need not make an [`AppName`].
-    by_name: BTreeMap<Box<str>, Arc<App>>,
+    /// A look-up in a tree of 10,000 names compares some twenty of them, each of which lies elsewhere in memory.
+    by_name: HashMap<AppName, Arc<App>>,
     by_sdkappid: HashMap<SdkAppId, Arc<App>>,
     default: Option<Arc<App>>,
+    shared: Shared,
+}
+
+/// What apps have in common, so that it lies in memory once: of 1,000 apps in use, the processor's caches hold little.
+#[derive(Debug, Clone, Default)]
+struct Shared {
+    endpoints: HashSet<Endpoint>,
+    roots: Vec<Roots>,
 }
 
 /// Why an app cannot stand beside those that are there already.
@@ -95,7 +102,7 @@ impl Apps {
     ///
     /// # Errors
     /// When name, SDKAppID or the place of the default is taken; nothing is added then.
-    pub fn add(&mut self, app: App, default: bool) -> Result<(), AppConflict> {
+    pub fn add(&mut self, mut app: App, default: bool) -> Result<(), AppConflict> {
         if self.by_name.contains_key(app.name.as_str()) {
             return Err(AppConflict::Name);
         }
@@ -105,12 +112,13 @@ impl Apps {
         if default && self.default.is_some() {
             return Err(AppConflict::Default);
         }
+        self.shared.share(&mut app);
         let app = Arc::new(app);
         if default {
             self.default = Some(Arc::clone(&app));
         }
         self.by_sdkappid.insert(app.sdkappid, Arc::clone(&app));
-        self.by_name.insert(app.name.as_str().into(), app);
+        self.by_name.insert(app.name.clone(), app);
         Ok(())
     }
 
@@ -139,6 +147,25 @@ impl Apps {
     /// Every app, in the order of names.
     #[must_use]
     pub fn all(&self) -> Vec<&Arc<App>> {
-        self.by_name.values().collect()
+        let mut all: Vec<_> = self.by_name.values().collect();
+        all.sort_unstable_by(|one, other| one.name.cmp(&other.name));
+        all
+    }
+}
+
+// === impl Shared ===
+
+impl Shared {
+    fn share(&mut self, app: &mut App) {
+        for endpoint in app.endpoints.v4.iter_mut().chain(&mut app.endpoints.v1) {
+            match self.endpoints.get(endpoint) {
+                Some(known) => *endpoint = known.clone(),
+                None => _ = self.endpoints.insert(endpoint.clone()),
+            }
+        }
+        match self.roots.iter().find(|roots| **roots == app.extra_roots) {
+            Some(known) => app.extra_roots = known.clone(),
+            None => self.roots.push(app.extra_roots.clone()),
+        }
     }
 }

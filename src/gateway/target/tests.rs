@@ -2,6 +2,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::model::endpoint::Endpoint;
+use crate::net::client::Roots;
 
 fn with_apps(named: &[(&str, u64)], default: Option<&str>) -> Apps {
     let mut apps = Apps::default();
@@ -13,7 +14,7 @@ fn with_apps(named: &[(&str, u64)], default: Option<&str>) -> Apps {
             keys: Vec::new(),
             region: None,
             endpoints: Endpoints::private(vec![Endpoint::https("localhost")]),
-            extra_roots: Vec::new(),
+            extra_roots: Roots::default(),
         };
         apps.add(app, default == Some(name)).unwrap();
     }

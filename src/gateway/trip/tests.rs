@@ -4,6 +4,7 @@ use crate::gateway::target::Endpoints;
 use crate::model::endpoint::Endpoint;
 use crate::model::error_code::ErrorCode;
 use crate::model::secret::SecretKey;
+use crate::net::client::Roots;
 
 const KEY: Cause = Cause { diagnosis: Diagnosis::WrongKey, code: ErrorCode(70009) };
 
@@ -15,7 +16,7 @@ fn app(key: &str) -> App {
         keys: vec![SecretKey::new(key).unwrap()],
         region: None,
         endpoints: Endpoints::private(vec![Endpoint::https("localhost")]),
-        extra_roots: Vec::new(),
+        extra_roots: Roots::default(),
     }
 }
 

@@ -19,6 +19,7 @@ mod own;
 mod pool;
 mod post;
 mod proxy;
+mod roots;
 mod socket;
 mod wire;
 
@@ -35,7 +36,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::Response;
 use http_body::Frame;
-use rustls::pki_types::CertificateDer;
 
 use crate::model::endpoint::Endpoint;
 
@@ -44,6 +44,7 @@ pub use own::OwnListeners;
 use pool::{Home, Pool, Way};
 pub use post::Post;
 pub use proxy::{BadEgressProxy, EgressProxy};
+pub use roots::Roots;
 
 /// Learns how far a request came on its way out.
 ///
@@ -149,7 +150,7 @@ impl Client {
     pub async fn connection(
         &self,
         endpoint: &Endpoint,
-        extra_roots: &[CertificateDer<'static>],
+        extra_roots: &Roots,
         settings: &Settings,
     ) -> Result<Connection, ConnectError> {
         let way = Way { endpoint, roots: extra_roots, proxy: settings.egress_proxy.as_ref() };
@@ -166,7 +167,7 @@ impl Client {
     pub async fn fresh_connection(
         &self,
         endpoint: &Endpoint,
-        extra_roots: &[CertificateDer<'static>],
+        extra_roots: &Roots,
         settings: &Settings,
     ) -> Result<Connection, ConnectError> {
         let way = Way { endpoint, roots: extra_roots, proxy: settings.egress_proxy.as_ref() };

@@ -7,12 +7,11 @@ use std::cell::RefCell;
 use std::rc::{Rc, Weak};
 use std::time::Duration;
 
-use rustls::pki_types::CertificateDer;
 use tokio::time::Instant;
 
 use super::http1::Lease;
 use super::http2::Handle;
-use super::{EgressProxy, Kind};
+use super::{EgressProxy, Kind, Roots};
 use crate::model::endpoint::Endpoint;
 use crate::model::hash_map::HashMap;
 
@@ -27,14 +26,14 @@ pub(super) struct Pool {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Way<'a> {
     pub(super) endpoint: &'a Endpoint,
-    pub(super) roots: &'a [CertificateDer<'static>],
+    pub(super) roots: &'a Roots,
     pub(super) proxy: Option<&'a EgressProxy>,
 }
 
 /// The connections to one endpoint under one trust and through one proxy. Nearly every endpoint has one of these.
 #[derive(Debug)]
 struct Host {
-    roots: Vec<CertificateDer<'static>>,
+    roots: Roots,
     proxy: Option<EgressProxy>,
     http1: Vec<(Instant, Box<Lease>)>,
     http2: Vec<Handle>,
@@ -44,7 +43,7 @@ struct Host {
 #[derive(Debug, Clone)]
 pub(super) struct Home {
     pool: Weak<RefCell<Pool>>,
-    to: Rc<(Endpoint, Vec<CertificateDer<'static>>, Option<EgressProxy>)>,
+    to: Rc<(Endpoint, Roots, Option<EgressProxy>)>,
 }
 
 /// A connection that can be used now.
@@ -82,8 +81,9 @@ impl Pool {
         if let Some(lease) = host.http2.iter().find_map(Handle::lease) {
             return Some(Kind::Http2(lease));
         }
-        while let Some((_, mut lease)) = host.http1.pop() {
-            if now.duration_since(lease.made()) < MAX_AGE && lease.stands() {
+        while let Some((since, mut lease)) = host.http1.pop() {
+            let just_answered = now.duration_since(since) < HOT && lease.has_no_news();
+            if now.duration_since(lease.made()) < MAX_AGE && (just_answered || lease.stands()) {
                 return Some(Kind::Http1(lease));
             }
         }
@@ -119,18 +119,18 @@ impl Pool {
 
 impl Host {
     fn new(way: Way<'_>) -> Self {
-        let (roots, proxy) = (way.roots.to_vec(), way.proxy.cloned());
+        let (roots, proxy) = (way.roots.clone(), way.proxy.cloned());
         Self { roots, proxy, http1: Vec::new(), http2: Vec::new() }
     }
 
     fn is_on(&self, way: Way<'_>) -> bool {
-        self.roots == way.roots && self.proxy.as_ref() == way.proxy
+        self.roots == *way.roots && self.proxy.as_ref() == way.proxy
     }
 }
 
 impl Home {
     pub(super) fn new(pool: &Rc<RefCell<Pool>>, way: Way<'_>) -> Self {
-        let to = Rc::new((way.endpoint.clone(), way.roots.to_vec(), way.proxy.cloned()));
+        let to = Rc::new((way.endpoint.clone(), way.roots.clone(), way.proxy.cloned()));
         Self { pool: Rc::downgrade(pool), to }
     }
 
@@ -184,6 +184,10 @@ fn keep_swept(pool: &Rc<RefCell<Pool>>) {
     });
 }
 
+/// Of a connection that answered within this time and has not said since that it closes, the kernel is not asked: few servers
+/// close so soon, and what the event loop heard at its last turn, less than a millisecond ago on a busy worker, is hardly
+/// older than what is on its way here from Tencent and no look could show.
+pub(super) const HOT: Duration = Duration::from_millis(5);
 /// Idle connections that one worker keeps to one endpoint.
 pub(super) const MAX_IDLE: usize = 512;
 /// Tencent's idle timeout is not published; nginx, which its answers name, closes after 75 s by default.

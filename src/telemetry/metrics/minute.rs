@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::Metrics;
+use super::{ApiLabel, Metrics};
 use crate::model::call_outcome::CallOutcome;
 use crate::model::error_code::ErrorCode;
 use crate::telemetry::labels::Label;
@@ -71,8 +71,8 @@ pub(super) struct Readings(Mutex<VecDeque<(Instant, Reading)>>);
 /// All counters at one moment.
 #[derive(Debug, Default)]
 struct Reading {
-    calls: HashMap<(Label, Label, Label, Option<ErrorCode>, CallOutcome), u64>,
-    times: HashMap<(Label, Label), Sums>,
+    calls: HashMap<(Label, ApiLabel, Label, Option<ErrorCode>, CallOutcome), u64>,
+    times: HashMap<(Label, ApiLabel), Sums>,
 }
 
 /// Of a histogram each: how many there were, and the seconds of all together.
@@ -109,9 +109,9 @@ impl Metrics {
         let old = readings.iter().rfind(|&&(at, _)| now - at >= MINUTE).or(readings.front());
         let nothing = Reading::default();
         let (span, before) = old.map_or((Duration::ZERO, &nothing), |(at, before)| (now - *at, before));
-        let api = |app: &Label, api: &Label| {
+        let api = |app: &Label, api: &ApiLabel| {
             let apis = self.apps.find(app);
-            (self.app_labels.text(*app), apis.map(|apis| apis.labels.text(*api)).unwrap_or_default())
+            (self.app_labels.text(*app), apis.map(|apis| self.api_text(&apis, *api)).unwrap_or_default())
         };
         let calls = reading.calls.iter().filter_map(|(series, &count)| {
             let count = count - before.calls.get(series).copied().unwrap_or(0).min(count);

@@ -15,6 +15,7 @@ use crate::gateway::caller::{self, Rule, identify};
 use crate::gateway::policy::{self, Grant, Rights};
 use crate::gateway::target::{Apis, App, Apps, Endpoints, resolve};
 use crate::model::endpoint::Endpoint;
+use crate::net::client::Roots;
 use crate::net::listener::Peer;
 
 /// One catalogue for all gates: what takes longest to make.
@@ -81,7 +82,7 @@ fn app(name: &str, sdkappid: u32) -> App {
         keys: Vec::new(),
         region: None,
         endpoints: Endpoints::private(vec![Endpoint::https("localhost")]),
-        extra_roots: Vec::new(),
+        extra_roots: Roots::default(),
     }
 }
 

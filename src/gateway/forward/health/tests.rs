@@ -4,6 +4,7 @@ use super::*;
 use crate::clock::ManualClock;
 use crate::gateway::target::Endpoints;
 use crate::model::secret::SecretKey;
+use crate::net::client::Roots;
 
 const NOW: u64 = 1_700_000_000;
 
@@ -15,7 +16,7 @@ fn app(endpoints: &[&str]) -> App {
         keys: vec![SecretKey::new(&"FAKE".repeat(16)).unwrap()],
         region: None,
         endpoints: Endpoints::private(endpoints.iter().map(|url| url.parse().unwrap()).collect()),
-        extra_roots: Vec::new(),
+        extra_roots: Roots::default(),
     }
 }
 

@@ -27,7 +27,8 @@ async fn a_connection_must_stand_in_time() {
     for address in [address, silent.local_addr().unwrap()] {
         let endpoint: Endpoint = format!("https://{address}").parse().unwrap();
         let settings = Settings { connect_timeout: Duration::from_millis(50), ..settings() };
-        let failed = on_worker(async { Client::new().connection(&endpoint, &[], &settings).await });
+        let failed =
+            on_worker(async { Client::new().connection(&endpoint, &Roots::default(), &settings).await });
         assert_eq!(failed.await.unwrap_err().to_string(), "no connection within 50ms");
     }
 }
@@ -124,7 +125,8 @@ async fn a_port_where_nobody_listens_is_told() {
     taken.bind(&std::net::SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
     let address = taken.local_addr().unwrap().as_socket().unwrap();
     let endpoint: Endpoint = format!("http://{address}").parse().unwrap();
-    let failed = on_worker(async { Client::new().connection(&endpoint, &[], &settings()).await }).await;
+    let failed =
+        on_worker(async { Client::new().connection(&endpoint, &Roots::default(), &settings()).await }).await;
     let words = failed.unwrap_err().to_string();
     assert!(words.starts_with("cannot connect: ") && words.contains("refused"), "{words}");
 }

@@ -12,12 +12,13 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
 use crate::model::endpoint::Endpoint;
+use crate::net::client::Roots;
 
 /// A server that plays a script.
 pub(super) struct Peer {
     pub(super) endpoint: Endpoint,
     /// What its certificate is signed by; nothing when it is plain.
-    pub(super) roots: Vec<CertificateDer<'static>>,
+    pub(super) roots: Roots,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -63,7 +64,7 @@ impl Peer {
         let scheme = if tls.is_some() { "https" } else { "http" };
         let endpoint = format!("{scheme}://{}", listener.local_addr().unwrap()).parse().unwrap();
         let thread = std::thread::spawn(move || script(Door { listener, tls }));
-        Self { endpoint, roots, thread: Some(thread) }
+        Self { endpoint, roots: roots.into(), thread: Some(thread) }
     }
 
     /// Waits until the script is over. What it asserted must have held.
