@@ -112,10 +112,9 @@ impl Exporting {
             body: &body,
         };
         let response = connection.send(post, Rc::new(Leaving)).await.map_err(|error| error.to_string())?;
-        let (head, body) = response.into_parts();
         // Read to its end, so that the connection serves the next batch too.
-        read_capped(body, LONGEST_ANSWER).await.map_err(|_| "its answer breaks off".to_owned())?;
-        Ok(head.status)
+        read_capped(response.answer, LONGEST_ANSWER).await.map_err(|_| "its answer breaks off".to_owned())?;
+        Ok(response.status)
     }
 
     fn tell(&mut self, spans: u64, result: Result<(), String>) {

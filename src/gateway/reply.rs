@@ -15,14 +15,15 @@ use super::outcome::{Long, Reading, Unusable};
 use super::rejection::Rejection;
 use crate::model::call_outcome::CallOutcome;
 use crate::model::error_code::ErrorCode;
+use crate::net::client::Headers;
 
 /// An answer of Tencent's, ready to be relayed.
 #[derive(Debug)]
 pub struct Relayed {
     /// Its HTTP status.
     pub status: StatusCode,
-    /// Its headers, of which few are passed on.
-    pub headers: HeaderMap,
+    /// What its headers say, of which little is passed on.
+    pub headers: Headers,
     /// Its body, and what that says.
     pub content: Content,
     /// How the ceiling stood, a line for each of its periods; none without a ceiling.
@@ -88,9 +89,11 @@ pub fn relay(relayed: Relayed, aside: &Aside<'_>) -> Response<ReplyBody> {
     *response.status_mut() = relayed.status;
     let headers = response.headers_mut();
     headers.reserve(MOST_TOLD);
-    for name in PASSED_ON {
-        if let Some(value) = relayed.headers.get(&name).filter(|value| value.len() <= LONGEST_PASSED_ON) {
-            headers.insert(name, value.clone());
+    // Everything else speaks of the upstream's connection or to browsers.
+    let Headers { content_type, date, .. } = relayed.headers;
+    for (name, value) in [(header::CONTENT_TYPE, content_type), (header::DATE, date)] {
+        if let Some(value) = value.filter(|value| value.len() <= LONGEST_PASSED_ON) {
+            headers.insert(name, value);
         }
     }
     if let Some((reading, outcome)) = code {
@@ -274,9 +277,7 @@ impl Body for ReplyBody {
     }
 }
 
-/// The upstream's headers that travel back. Everything else speaks of its connection or to browsers.
-const PASSED_ON: [HeaderName; 2] = [header::CONTENT_TYPE, header::DATE];
-/// In bytes. A longer value is neither type nor date, and has room for what must not travel: half of a UserSig.
+/// In bytes, for a header of the upstream's that travels back. A longer value is neither type nor date, and has room for what must not travel: half of a UserSig.
 const LONGEST_PASSED_ON: usize = 64;
 /// With so many headers an answer is relayed as a rule. Without a word of it the map grows, and hashes all of them again.
 const MOST_TOLD: usize = 10;

@@ -16,6 +16,7 @@ use crate::gateway::rejection::Rejection;
 use crate::gateway::reply::{Content, Relayed};
 use crate::gateway::target::App;
 use crate::gateway::trip::{Entered, Pass, Tripped};
+use crate::net::client::Response;
 
 /// A try that has all it needs to be sent.
 pub(super) struct Ready<'a> {
@@ -135,19 +136,19 @@ async fn exchange(
     let ways = forward::Means { client: means.client, settings: &live.upstream, health: means.health };
     let reply = forward::send(ways, call, usersig, permit, sending, tries).await?;
 
-    let (head, answer) = reply.response.into_parts();
+    let Response { status, headers, answer } = reply.response;
     let rules = outcome::Rules {
         family: call.target.api.name.family(),
         longest: means.longest_answer,
         deadline,
         room: Arc::clone(means.room),
     };
-    let taken_in = outcome::take_in(answer, &head.headers, usersig, rules).await;
+    let taken_in = outcome::take_in(answer, &headers, usersig, rules).await;
     let reading = match &taken_in {
         Ok(TakenIn::Whole(whole)) => Some(&whole.reading),
         _ => None,
     };
-    record.answered(&reply.endpoint, reply.began.elapsed(), head.status, reading);
+    record.answered(&reply.endpoint, reply.began.elapsed(), status, reading);
     let (content, verdict) = match taken_in {
         Ok(TakenIn::Whole(whole)) => {
             let content = Content::Whole { body: whole.body, reading: whole.reading, outcome: whole.call };
@@ -155,12 +156,12 @@ async fn exchange(
         }
         Ok(TakenIn::Long(long)) => (Content::Long(long), None),
         Err(what) => {
-            let (status, endpoint) = (head.status, reply.endpoint.authority().to_owned());
+            let endpoint = reply.endpoint.authority().to_owned();
             return Err(Rejection::Unusable { what, status, endpoint });
         }
     };
-    let status = relayable(head.status);
-    Ok((Relayed { status, headers: head.headers, content, remaining: reply.remaining }, verdict))
+    let status = relayable(status);
+    Ok((Relayed { status, headers, content, remaining: reply.remaining }, verdict))
 }
 
 /// The status with which an answer is relayed. One that promises no body, or another request, cannot carry it.

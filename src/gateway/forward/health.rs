@@ -10,7 +10,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::UNIX_EPOCH;
 
 use arc_swap::ArcSwap;
-use http::{HeaderMap, header};
 use tokio::time::Instant;
 
 use super::breaker::{Breaker, Fault, Visit};
@@ -19,6 +18,7 @@ use crate::gateway::target::{App, Apps};
 use crate::model::app::SdkAppId;
 use crate::model::endpoint::Endpoint;
 use crate::model::hash_map::HashMap;
+use crate::net::client::Headers;
 use crate::telemetry::events::{ClockAgrees, ClockDiffers, EndpointFailed, EndpointRecovered};
 use crate::telemetry::metrics::Metrics;
 
@@ -129,7 +129,7 @@ impl Health {
     }
 
     /// A call was answered there, with these headers.
-    pub(super) fn answered(&self, of: &AppHealth, endpoint: &Endpoint, visit: Visit, headers: &HeaderMap) {
+    pub(super) fn answered(&self, of: &AppHealth, endpoint: &Endpoint, visit: Visit, headers: &Headers) {
         let Some(site) = of.site(endpoint) else { return };
         if !site.well.load(Ordering::Acquire) {
             site.answered(&of.app, visit, &self.tell.metrics);
@@ -236,7 +236,7 @@ impl Site {
     }
 
     /// Once a second at most: all answers of one second say the same.
-    fn compare_clocks(&self, headers: &HeaderMap, tell: &Tell) {
+    fn compare_clocks(&self, headers: &Headers, tell: &Tell) {
         let now = tell.clock.unix_seconds();
         if self.compared.swap(now, Ordering::Relaxed) == now {
             return;
@@ -263,8 +263,8 @@ impl Site {
 }
 
 /// When an answer says that it was made, in Unix seconds (RFC 9110, section 6.6.1).
-fn date(headers: &HeaderMap) -> Option<u64> {
-    let date = httpdate::parse_http_date(headers.get(header::DATE)?.to_str().ok()?).ok()?;
+fn date(headers: &Headers) -> Option<u64> {
+    let date = httpdate::parse_http_date(headers.date.as_ref()?.to_str().ok()?).ok()?;
     Some(date.duration_since(UNIX_EPOCH).ok()?.as_secs())
 }
 

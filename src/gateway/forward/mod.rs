@@ -34,7 +34,7 @@ use super::credentials::UserSig;
 use super::target::Target;
 use crate::model::endpoint::Endpoint;
 use crate::net::client::{
-    self, Answer, Client, ConnectError, Connection, Departure, EgressProxy, Post, SendError,
+    self, Client, ConnectError, Connection, Departure, EgressProxy, Post, Response, SendError,
 };
 
 /// How calls reach Tencent.
@@ -102,7 +102,7 @@ pub struct Sending<'a> {
 #[derive(Debug)]
 pub struct Reply {
     /// The response.
-    pub response: http::Response<Answer>,
+    pub response: Response,
     /// Where it came from.
     pub endpoint: Endpoint,
     /// When the try began.
@@ -269,7 +269,7 @@ impl Departing<'_> {
             match self.exchange(connection, &target, endpoint).await {
                 Ok(response) => {
                     ended(endpoint, Attempt::Answered);
-                    self.means.health.answered(&self.health, endpoint, visit, response.headers());
+                    self.means.health.answered(&self.health, endpoint, visit, &response.headers);
                     let remaining = self.leaving.permit.borrow().remaining();
                     return Ok(Reply { response, endpoint: endpoint.clone(), began, remaining });
                 }
@@ -292,7 +292,7 @@ impl Departing<'_> {
         connection: Connection,
         target: &SignedTarget,
         endpoint: &Endpoint,
-    ) -> Result<http::Response<Answer>, Cause> {
+    ) -> Result<Response, Cause> {
         let mut headers = Vec::with_capacity(HEADERS.len() + 2);
         headers.extend_from_slice(&HEADERS);
         let travelling = [("accept", self.call.accept.as_ref()), ("traceparent", self.traceparent)];

@@ -9,7 +9,6 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, header};
 use http_body::{Body, Frame};
 use tokio::time::{Instant, Sleep};
 
@@ -18,7 +17,7 @@ use crate::gateway::credentials::UserSig;
 use crate::model::api::Family;
 use crate::model::call_outcome::CallOutcome;
 use crate::net::body::{BadGzip, Gunzip, NoRoom, Part, Room};
-use crate::net::client::Answer;
+use crate::net::client::{Answer, Headers};
 
 /// How an answer is taken in.
 #[derive(Debug, Clone)]
@@ -102,7 +101,7 @@ pub enum Unusable {
 /// When what came is no answer.
 pub async fn take_in(
     answer: Answer,
-    headers: &HeaderMap,
+    headers: &Headers,
     usersig: &UserSig,
     rules: Rules,
 ) -> Result<TakenIn, Unusable> {
@@ -139,15 +138,15 @@ struct Intake {
 }
 
 impl Intake {
-    fn new(answer: Answer, headers: &HeaderMap, usersig: &UserSig, rules: Rules) -> Result<Self, Unusable> {
-        let gunzip =
-            match headers.get(header::CONTENT_ENCODING).map(|encoding| encoding.as_bytes().trim_ascii()) {
-                None | Some(b"" | b"identity") => None,
-                Some(b"gzip" | b"x-gzip") => Some(Gunzip::new(rules.longest)),
-                Some(_) => return Err(Unusable::Encoding),
-            };
+    fn new(answer: Answer, headers: &Headers, usersig: &UserSig, rules: Rules) -> Result<Self, Unusable> {
+        let gunzip = match headers.content_encoding.as_ref().map(|encoding| encoding.as_bytes().trim_ascii())
+        {
+            None | Some(b"" | b"identity") => None,
+            Some(b"gzip" | b"x-gzip") => Some(Gunzip::new(rules.longest)),
+            Some(_) => return Err(Unusable::Encoding),
+        };
         // Known to be too long before any of it was relayed.
-        if gunzip.is_none() && announced(headers).is_some_and(|length| length > rules.longest) {
+        if gunzip.is_none() && headers.content_length.is_some_and(|length| length > rules.longest as u64) {
             return Err(Unusable::TooLong(rules.longest));
         }
         let (scanner, masker) = (Scanner::new(rules.family), Masker::new(usersig.expose()));
@@ -235,11 +234,6 @@ impl Intake {
         let tail = joined(tail, &held);
         Ok((Outcome::of(self.rules.family, self.scanner.finish()), tail))
     }
-}
-
-/// How long the body says it is.
-fn announced(headers: &HeaderMap) -> Option<usize> {
-    headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
 fn joined(first: Bytes, more: &[u8]) -> Bytes {

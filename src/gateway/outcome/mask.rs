@@ -27,8 +27,8 @@ impl Masker {
     #[must_use]
     pub fn new(usersig: &str) -> Self {
         let usersig = usersig.as_bytes();
-        let plain = usersig.iter().take_while(|&&b| b != b'*').count();
-        let beginning = plain.min(LONGEST_BEGINNING).min(enough(usersig));
+        let longest = LONGEST_BEGINNING.min(enough(usersig));
+        let beginning = usersig[..longest].iter().take_while(|&&b| b != b'*').count();
         let rare = usersig[..beginning].iter().position(u8::is_ascii_uppercase).unwrap_or(0);
         Self { usersig: usersig.into(), beginning, rare, held: Bytes::new() }
     }

@@ -15,7 +15,6 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
-use http::Response;
 use hyper::client::conn::http2::{Builder, Connection, SendRequest};
 use hyper::rt::Executor;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -24,7 +23,7 @@ use tokio::time::Instant;
 use super::pool::Home;
 use super::socket::{Unread, Window};
 use super::wire::{Outgoing, Stream, Wire};
-use super::{Answer, AnswerKind, Departure, Post, SendFailure};
+use super::{Answer, AnswerKind, Departure, Headers, Post, Response, SendFailure};
 
 /// A connection, as the pool holds it.
 #[derive(Debug)]
@@ -77,6 +76,7 @@ impl<F: Future + 'static> Executor<F> for OnThisWorker {
 /// Sets HTTP/2 up, and waits for the other side's first words.
 pub(super) async fn start(stream: Stream, home: Home) -> hyper::Result<Lease> {
     let (wire, window) = (stream.wire(), stream.window());
+    wire.is_to_be_shared();
     let mut builder = Builder::new(OnThisWorker);
     builder
         .timer(TokioTimer::new())
@@ -178,7 +178,7 @@ impl Lease {
         mut self,
         post: Post<'_>,
         departure: Rc<dyn Departure>,
-    ) -> Result<Response<Answer>, SendFailure> {
+    ) -> Result<Response, SendFailure> {
         self.sender.ready().await?;
         // The other side may have lowered what it takes since this share was given.
         if allowed(&self.shared.driven).is_some_and(|allowed| self.shared.busy.get() > allowed) {
@@ -190,7 +190,9 @@ impl Lease {
         let request = request?;
         let response = self.sender.send_request(request).await.map_err(|error| self.failed(error))?;
         departure.answered();
-        Ok(response.map(|incoming| Answer { kind: AnswerKind::Http2(incoming, self) }))
+        let (head, incoming) = response.into_parts();
+        let answer = Answer { kind: AnswerKind::Http2(incoming, self) };
+        Ok(Response { status: head.status, headers: Headers::from(&head.headers), answer })
     }
 
     /// What an error of this call's exchange means.

@@ -13,6 +13,7 @@
 //! knows whether a byte was written, so whether the call may have arrived.
 
 mod connect;
+mod headers;
 mod http1;
 mod http2;
 mod own;
@@ -34,12 +35,13 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::Response;
+use http::StatusCode;
 use http_body::Frame;
 
 use crate::model::endpoint::Endpoint;
 
 pub use connect::ConnectError;
+pub use headers::Headers;
 pub use own::OwnListeners;
 use pool::{Home, Pool, Way};
 pub use post::Post;
@@ -113,6 +115,17 @@ enum SendFailure {
     /// It cannot stand in HTTP/2. Nothing was sent.
     #[error("the request cannot be made")]
     NoRequest(#[from] http::Error),
+}
+
+/// A response whose body is still to be read.
+#[derive(Debug)]
+pub struct Response {
+    /// Its status.
+    pub status: StatusCode,
+    /// What its headers say.
+    pub headers: Headers,
+    /// Its body.
+    pub answer: Answer,
 }
 
 /// A response's body. Read to its end, it brings the connection back; dropped earlier, it closes it (HTTP/1.1).
@@ -201,7 +214,7 @@ impl Client {
 #[cfg(any(fuzzing, test))]
 pub(crate) fn read_http1<'a>(
     pieces: impl IntoIterator<Item = &'a [u8]>,
-) -> Result<(http::StatusCode, Vec<u8>, bool), String> {
+) -> Result<(StatusCode, Vec<u8>, bool), String> {
     http1::read_whole(pieces).map_err(|error| error.to_string())
 }
 
@@ -233,11 +246,7 @@ impl Connection {
     ///
     /// # Errors
     /// When the connection failed, or the other side broke the protocol.
-    pub async fn send(
-        self,
-        post: Post<'_>,
-        departure: Rc<dyn Departure>,
-    ) -> Result<Response<Answer>, SendError> {
+    pub async fn send(self, post: Post<'_>, departure: Rc<dyn Departure>) -> Result<Response, SendError> {
         match self.kind {
             Kind::Http1(lease) => lease.send(post, departure).await.map_err(|error| SendError(error.into())),
             Kind::Http2(lease) => lease.send(post, departure).await.map_err(SendError),

@@ -68,7 +68,7 @@ async fn call(client: &Client, peer: &Peer) -> (bool, Bytes) {
     let reused = connection.is_reused();
     let steps = Rc::new(Steps::default());
     let answer = connection.send(post("{}"), Rc::clone(&steps) as Rc<dyn Departure>).await.unwrap();
-    let body = read_capped(answer.into_body(), 1 << 20).await.unwrap();
+    let body = read_capped(answer.answer, 1 << 20).await.unwrap();
     assert_eq!(steps.told(), IN_ORDER);
     (reused, body)
 }
@@ -82,7 +82,7 @@ async fn calls_at_once(client: &Client, peer: &Peer, calls: usize) {
     }
     for sent in sending {
         let answer = sent.await.unwrap().unwrap();
-        read_capped(answer.into_body(), 10).await.unwrap();
+        read_capped(answer.answer, 10).await.unwrap();
     }
 }
 

@@ -36,8 +36,9 @@ pub(super) struct Wire {
     leaving: RefCell<Vec<Leaving>>,
     /// Who waits for something to be read.
     reader: Cell<Option<Waker>>,
-    /// When something was read last, or the end was.
+    /// When something was read last, or the end was, where several calls share the connection.
     last_read: Cell<Option<Instant>>,
+    is_shared: Cell<bool>,
 }
 
 struct Leaving {
@@ -92,7 +93,9 @@ impl Wire {
 
     /// Something was read, or the end was.
     fn was_read(&self) {
-        self.last_read.set(Some(Instant::now()));
+        if self.is_shared.get() {
+            self.last_read.set(Some(Instant::now()));
+        }
         self.wake_reader();
     }
 
@@ -101,6 +104,11 @@ impl Wire {
         if let Some(waker) = self.reader.take() {
             waker.wake();
         }
+    }
+
+    /// From now on it is remembered when something was read: several calls will share the connection.
+    pub(super) fn is_to_be_shared(&self) {
+        self.is_shared.set(true);
     }
 
     /// For how long nothing was read, reckoned from `began` at the earliest.

@@ -56,7 +56,7 @@ impl Fixture {
 
     fn answer(&self, index: usize, visit: Visit, date: u64) {
         let date = httpdate::fmt_http_date(UNIX_EPOCH + std::time::Duration::from_secs(date));
-        let headers = HeaderMap::from_iter([(header::DATE, HeaderValue::try_from(date).unwrap())]);
+        let headers = Headers { date: Some(HeaderValue::try_from(date).unwrap()), ..Headers::default() };
         self.health.answered(&self.health.of(self.app()), self.endpoint(index), visit, &headers);
     }
 
@@ -137,7 +137,7 @@ async fn clocks_are_compared_once_a_second() {
         &fixture.health.of(fixture.app()),
         fixture.endpoint(0),
         Visit::Usual,
-        &HeaderMap::from_iter([(header::DATE, HeaderValue::from_static("yesterday"))]),
+        &Headers { date: Some(HeaderValue::from_static("yesterday")), ..Headers::default() },
     );
     assert!(fixture.says(&gauge(-60)), "what is no date says nothing");
 }

@@ -4,17 +4,18 @@ use std::mem::MaybeUninit;
 
 use bytes::{Buf, BytesMut};
 use http::header::{self, HeaderName};
-use http::{HeaderMap, HeaderValue, StatusCode};
+use http::{HeaderValue, StatusCode};
 
 use super::ExchangeError;
 use super::body::Framing;
+use crate::net::client::Headers;
 
 /// An answer's head.
 #[derive(Debug)]
 pub(super) struct Head {
     pub(super) status: StatusCode,
-    /// Those of [`KEPT`] that the answer has.
-    pub(super) headers: HeaderMap,
+    /// What its headers say.
+    pub(super) headers: Headers,
     /// Where the body ends.
     pub(super) framing: Framing,
     /// Whether the other side keeps the connection open.
@@ -53,8 +54,8 @@ impl Head {
         let status = response.code.and_then(|code| StatusCode::from_u16(code).ok());
         let status = status.ok_or(ExchangeError::NotHttp("its status is none"))?;
         let is_new = response.version == Some(1);
-        let (mut headers, mut closes, mut stays) = (HeaderMap::with_capacity(KEPT.len()), false, false);
-        let (mut length, mut codings) = (None, None);
+        let (mut headers, mut closes, mut stays) = (Headers::default(), false, false);
+        let mut codings = None;
         for line in &*response.headers {
             let is = |name: &HeaderName| line.name.eq_ignore_ascii_case(name.as_str());
             if is(&header::CONNECTION) {
@@ -62,14 +63,17 @@ impl Head {
                 stays |= lists(line.value, b"keep-alive");
             } else if is(&header::TRANSFER_ENCODING) {
                 codings = Some(line.value);
-            } else if let Some(name) = KEPT.iter().find(|name| is(name)) {
-                if *name == header::CONTENT_LENGTH {
-                    length = Some(one_length(line.value, length)?);
-                }
-                let value = HeaderValue::from_bytes(line.value);
-                headers.append(name, value.map_err(|_| ExchangeError::NotHttp("a header cannot be read"))?);
+            } else if is(&header::CONTENT_LENGTH) {
+                headers.content_length = Some(one_length(line.value, headers.content_length)?);
+            } else if is(&header::CONTENT_TYPE) {
+                keep(&mut headers.content_type, line.value)?;
+            } else if is(&header::DATE) {
+                keep(&mut headers.date, line.value)?;
+            } else if is(&header::CONTENT_ENCODING) {
+                keep(&mut headers.content_encoding, line.value)?;
             }
         }
+        let length = headers.content_length;
         // Whoever reads no chunks there reads another body.
         if codings.is_some_and(|codings| {
             !codings.iter().all(|byte| byte.is_ascii_graphic() || b" \t".contains(byte))
@@ -90,6 +94,14 @@ impl Head {
         let keeps = !closes && (is_new || stays) && is_clear;
         Ok(Self { status, headers, framing, keeps })
     }
+}
+
+/// Of several lines the first counts.
+fn keep(kept: &mut Option<HeaderValue>, value: &[u8]) -> Result<(), ExchangeError> {
+    let value =
+        HeaderValue::from_bytes(value).map_err(|_| ExchangeError::NotHttp("a header cannot be read"))?;
+    kept.get_or_insert(value);
+    Ok(())
 }
 
 /// A length, and the same as the one before, if there was one: or else nobody knows where the body ends.
@@ -115,9 +127,6 @@ fn ends_chunked(codings: &[u8]) -> bool {
         .is_some_and(|last| last.trim_ascii().eq_ignore_ascii_case(b"chunked"))
 }
 
-/// What somebody reads of an answer's headers.
-const KEPT: [HeaderName; 4] =
-    [header::CONTENT_TYPE, header::DATE, header::CONTENT_LENGTH, header::CONTENT_ENCODING];
 const MOST_HEADERS: usize = 100;
 
 #[cfg(test)]
@@ -138,8 +147,13 @@ mod tests {
             "HTTP/1.1 503 Oops\r\nServer: x\r\nContent-Type: application/json\r\nDATE: now\r\ncontent-length: 7\r\n\r\n",
         );
         assert_eq!((head.status.as_u16(), head.framing, head.keeps), (503, Framing::Length(7), true));
-        let names: Vec<_> = head.headers.keys().map(HeaderName::as_str).collect();
-        assert_eq!(names, ["content-type", "date", "content-length"]);
+        let expected = Headers {
+            content_type: Some(HeaderValue::from_static("application/json")),
+            content_encoding: None,
+            content_length: Some(7),
+            date: Some(HeaderValue::from_static("now")),
+        };
+        assert_eq!(head.headers, expected);
     }
 
     #[test]

@@ -18,7 +18,6 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
 
 use bytes::{Bytes, BytesMut};
-use http::Response;
 #[cfg(any(fuzzing, test))]
 use http::StatusCode;
 use http_body::Frame;
@@ -28,7 +27,7 @@ use tokio::time::Instant;
 use super::pool::Home;
 use super::socket::{Unread, Window};
 use super::wire::{Progress, Stream, Wire};
-use super::{Answer, AnswerKind, Departure, Post};
+use super::{Answer, AnswerKind, Departure, Post, Response};
 use body::Framing;
 use head::Head;
 
@@ -86,7 +85,7 @@ impl Lease {
         mut self: Box<Self>,
         post: Post<'_>,
         departure: Rc<dyn Departure>,
-    ) -> Result<Response<Answer>, ExchangeError> {
+    ) -> Result<Response, ExchangeError> {
         self.outgoing.bytes = post.to_http1();
         self.outgoing.progress = self.wire.depart(Rc::clone(&departure));
         let head = poll_fn(|cx| self.poll_exchange(cx)).await;
@@ -96,10 +95,7 @@ impl Lease {
         departure.answered();
         let keeps = keeps && self.outgoing.is_sent();
         let incoming = Incoming { lease: Some(self), framing, keeps };
-        let mut response = Response::new(Answer { kind: AnswerKind::Http1(incoming) });
-        *response.status_mut() = status;
-        *response.headers_mut() = headers;
-        Ok(response)
+        Ok(Response { status, headers, answer: Answer { kind: AnswerKind::Http1(incoming) } })
     }
 
     /// Writes what can be written, and gives the answer's head once it is there.

@@ -108,7 +108,7 @@ async fn a_call_leaves_by_the_proxy_that_is_set_now() {
                 assert_eq!(connection.is_reused(), reused, "{alpn}");
                 if reused == NEW {
                     let answer = connection.send(post("{}"), Rc::new(Steps::default())).await.unwrap();
-                    read_capped(answer.into_body(), 10).await.unwrap();
+                    read_capped(answer.answer, 10).await.unwrap();
                 }
             }
         })

@@ -83,7 +83,7 @@ async fn over_http2_sent_waits_for_the_other_sides_window() {
         }
         let answer = sending.await.unwrap().unwrap();
         assert_eq!(steps.told(), IN_ORDER);
-        assert_eq!(read_capped(answer.into_body(), 10).await.unwrap(), "ok");
+        assert_eq!(read_capped(answer.answer, 10).await.unwrap(), "ok");
         read_on.give();
     })
     .await;
@@ -107,7 +107,7 @@ async fn an_answer_before_the_bodys_end_is_answered_and_never_sent() {
         let request = post(vec![b'x'; LARGE]);
         let answer =
             connection(&client, &peer).await.send(request, Rc::clone(&steps) as Rc<dyn Departure>).await;
-        let body = read_capped(answer.unwrap().into_body(), 100).await.unwrap();
+        let body = read_capped(answer.unwrap().answer, 100).await.unwrap();
         assert_eq!(body, "too long");
         assert_eq!(steps.told(), ["writing", "answered"]);
         assert_eq!(client.idle(), 0);
@@ -186,7 +186,7 @@ async fn a_dropped_http2_exchange_leaves_the_others_alone() {
         one.abort();
         _ = one.await;
         let answer = two.await.unwrap().unwrap();
-        assert_eq!(read_capped(answer.into_body(), 10).await.unwrap(), "two");
+        assert_eq!(read_capped(answer.answer, 10).await.unwrap(), "two");
         assert_eq!((first.told(), second.told()), (vec!["writing", "sent"], IN_ORDER.to_vec()));
         assert_eq!(Rc::strong_count(&first), 1, "nobody is told any more");
     })

@@ -98,7 +98,7 @@ async fn a_call_does_not_wait_when_the_other_side_lowers_what_it_takes() {
             assert_eq!(call(&client, &peer).await.1, "x");
         }
         for sent in under_way {
-            read_capped(sent.await.unwrap().unwrap().into_body(), 10).await.unwrap();
+            read_capped(sent.await.unwrap().unwrap().answer, 10).await.unwrap();
         }
     })
     .await;
@@ -131,7 +131,7 @@ async fn calls_on_a_silent_http2_connection_fail_soon_and_are_told_why() {
         tokio::task::spawn_blocking(move || has_arrived.wait()).await.unwrap();
         tokio::time::pause();
         let silent_since = tokio::time::Instant::now();
-        let reading = read_capped(half_answered.into_body(), 1 << 20);
+        let reading = read_capped(half_answered.answer, 1 << 20);
         let (waiting, reading) = tokio::join!(waiting, reading);
         // A timer may be late by a turn of its own.
         let soon = http2::PING_EVERY + http2::PONG_WITHIN + Duration::from_millis(10);
