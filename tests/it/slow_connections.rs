@@ -2,12 +2,8 @@
 
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use tokio::io::AsyncWriteExt;
-use tokio::net::TcpListener;
-use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use usersig_gateway::clock::SystemClock;
 use usersig_gateway::sandbox::{Effect, Fault, Sandbox, SandboxApp, Settings};
@@ -24,13 +20,15 @@ const LONG: &str = "live_config/get_callback_token";
 const TABLES: &str = "[log]\naccess = \"off\"\n[ceiling]\nmode = \"off\"\n\
                       [limits]\nheader_timeout = \"5m\"\nbody_timeout = \"5m\"\nidle_timeout = \"5m\"\n";
 
-/// A kind of slowness: its name, slowhttptest's words for it, and which API it asks for. All send a little every ten
-/// seconds, as it does unless told otherwise, and all at once.
+/// A kind of slowness: its name, slowhttptest's words for it, and which API it asks for.
 const KINDS: [(&str, &[&str], &str); 3] = [
     ("heads", &["-H", "-x", "24"], READ),
     ("bodies", &["-B", "-x", "10", "-s", "8192"], READ),
     ("readers", &["-X", "-t", "POST", "-n", "1", "-w", "256", "-y", "512", "-z", "16"], LONG),
 ];
+
+/// All send a little at this interval in seconds, and all at once. The tool's own default is ten.
+const INTERVAL: &str = "2";
 
 /// How many connections: `benches/slow.sh` asks for more, and for a bound on what others notice.
 fn asked() -> Option<usize> {
@@ -56,10 +54,9 @@ async fn others_are_served_beside_slow_connections() {
         match asked() {
             None => _ = beside(&gateway, of, connections, words, calls).await,
             Some(_) => {
-                println!("others' p99 alone: {:?}", p99(&gateway, calls).await);
-                let (elsewhere, here, ratios) = compare(&gateway, of, connections, words, calls).await;
+                let (before, during, ratios) = compare(&gateway, of, connections, words, calls).await;
                 println!(
-                    "{connections} slow {kind}, elsewhere and here: {elsewhere:.1?}, {here:.1?}; {ratios:.2?}"
+                    "{connections} slow {kind}, others' p99 before and during: {before:.1?}, {during:.1?}; {ratios:.2?}"
                 );
                 // Where this is measured the machine is quiet. The median counts.
                 assert!(ratios[ROUNDS / 2] <= 2.0, "{kind}: {ratios:?}");
@@ -69,8 +66,8 @@ async fn others_are_served_beside_slow_connections() {
     sandbox.stop().await;
 }
 
-/// Measures what others notice. slowhttptest itself keeps a core busy, which is of no interest here: so it torments somebody
-/// else, and then the gateway, for several rounds. Gives the p99 of others meanwhile, and what the gateway adds, in order.
+/// The p99 of others before and during the slow connections, in alternating rounds, and what the one is to the other, in
+/// order.
 async fn compare(
     gateway: &Serving,
     of: &str,
@@ -78,19 +75,16 @@ async fn compare(
     words: &[&str],
     calls: usize,
 ) -> (Vec<Duration>, Vec<Duration>, Vec<f64>) {
-    let (mut elsewhere, mut here) = (Vec::new(), Vec::new());
+    let (mut before, mut during) = (Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
-        let nobody = Nobody::start(of == LONG).await;
-        let slow = Slow::start(&nobody.address, of, connections, words);
-        until_open(async || nobody.open.load(Ordering::Relaxed), connections).await;
-        elsewhere.push(p99(gateway, calls).await);
-        drop(slow);
-        here.push(beside(gateway, of, connections, words, calls).await);
+        before.push(p99(gateway, calls).await);
+        during.push(beside(gateway, of, connections, words, calls).await);
     }
-    let pairs = elsewhere.iter().zip(&here);
-    let mut ratios: Vec<_> = pairs.map(|(there, here)| here.as_secs_f64() / there.as_secs_f64()).collect();
+    let pairs = before.iter().zip(&during);
+    let mut ratios: Vec<_> =
+        pairs.map(|(before, during)| during.as_secs_f64() / before.as_secs_f64()).collect();
     ratios.sort_unstable_by(f64::total_cmp);
-    (elsewhere, here, ratios)
+    (before, during, ratios)
 }
 
 /// The p99 of others beside slow connections to the gateway, which stay open meanwhile.
@@ -103,47 +97,6 @@ async fn beside(gateway: &Serving, of: &str, connections: usize, words: &[&str],
     assert!(still_open * 10 >= connections * 9, "{of}: {still_open} are left of {open}");
     until(async || open_connections(gateway).await, |open| open == 0).await;
     beside
-}
-
-/// A server that takes whatever comes; it answers nothing, or each connection once, at length.
-struct Nobody {
-    address: String,
-    open: Arc<AtomicUsize>,
-    accepting: JoinHandle<()>,
-}
-
-impl Nobody {
-    async fn start(answers: bool) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let (address, open) = (listener.local_addr().unwrap().to_string(), Arc::<AtomicUsize>::default());
-        let counted = Arc::clone(&open);
-        let accepting = tokio::spawn(async move {
-            while let Ok((mut stream, _)) = listener.accept().await {
-                let open = Arc::clone(&counted);
-                tokio::spawn(async move {
-                    open.fetch_add(1, Ordering::Relaxed);
-                    let (mut from, mut to) = stream.split();
-                    let answering = async {
-                        if answers {
-                            _ = to.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 307200\r\n\r\n").await;
-                            _ = to.write_all(&[b'x'; 300 * 1024]).await;
-                        }
-                    };
-                    let mut nowhere = tokio::io::sink();
-                    let listening = tokio::io::copy(&mut from, &mut nowhere);
-                    _ = tokio::join!(listening, answering);
-                    open.fetch_sub(1, Ordering::Relaxed);
-                });
-            }
-        });
-        Self { address, open, accepting }
-    }
-}
-
-impl Drop for Nobody {
-    fn drop(&mut self) {
-        self.accepting.abort();
-    }
 }
 
 /// Of so many calls by a few callers, some over a connection of their own, the time in which all but a hundredth are
@@ -181,9 +134,30 @@ struct Slow(Child);
 impl Slow {
     fn start(host: &str, of: &str, connections: usize, words: &[&str]) -> Self {
         let (url, connections) = (format!("http://{host}/v4/{of}"), connections.to_string());
-        let mut command = Command::new("slowhttptest");
+        // It keeps a core busy by itself, which is of no interest here: where it can, it has one of its own.
+        let mut command = match std::env::var("USERSIG_GATEWAY_SLOW_CORE") {
+            Err(_) => Command::new("slowhttptest"),
+            Ok(core) => {
+                let mut command = Command::new("taskset");
+                command.args(["-c", &core, "slowhttptest"]);
+                command
+            }
+        };
         command
-            .args(["-u", &url, "-c", &connections, "-r", &connections, "-l", "300", "-p", "5"])
+            .args([
+                "-u",
+                &url,
+                "-c",
+                &connections,
+                "-r",
+                &connections,
+                "-i",
+                INTERVAL,
+                "-l",
+                "300",
+                "-p",
+                "5",
+            ])
             .args(words);
         // It writes pages for a terminal.
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
@@ -226,6 +200,6 @@ async fn open_connections(gateway: &Serving) -> usize {
 }
 
 const CALLERS: usize = 4;
-const ROUNDS: usize = 3;
+const ROUNDS: usize = 5;
 const PAUSE: Duration = Duration::from_millis(3);
 const PATIENCE: Duration = Duration::from_secs(120);
