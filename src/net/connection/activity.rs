@@ -2,6 +2,8 @@
 //! answers.
 
 use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
+use std::pin::Pin;
 use std::rc::{Rc, Weak};
 use std::task::Poll;
 use std::time::Duration;
@@ -20,8 +22,8 @@ pub(super) struct Activity {
     outlet: Pace,
     /// When the last answer was gone, or when the connection began.
     idle_since: Cell<Instant>,
-    /// When the first byte of a head came that is not yet complete.
-    head_since: Cell<Option<Instant>>,
+    /// A head that is not yet complete.
+    head: Cell<Head>,
     /// Whether a request came whose answer the kernel does not have to the last byte.
     answering: Cell<bool>,
     /// Whether heads are told from other bytes. HTTP/2 also sends frames that belong to no request.
@@ -40,6 +42,17 @@ pub(super) struct UnderWay {
     owed: Cell<usize>,
 }
 
+/// How far the head of a request is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Head {
+    /// Nothing of it came, or all of it.
+    None,
+    /// Its first byte came just now. Nearly always the rest came with it, and then no clock is read.
+    Begun,
+    /// Its first byte came then.
+    Since(Instant),
+}
+
 // === impl Activity ===
 
 impl Activity {
@@ -48,7 +61,7 @@ impl Activity {
             under_way: RefCell::default(),
             outlet: Pace::default(),
             idle_since: Cell::new(Instant::now()),
-            head_since: Cell::new(None),
+            head: Cell::new(Head::None),
             answering: Cell::new(false),
             heads: Cell::new(true),
             unread: Cell::new(false),
@@ -58,8 +71,8 @@ impl Activity {
     /// Bytes came in.
     pub(super) fn bytes_came(&self) {
         // While an answer is on its way out, what comes is the next request, whose time has not begun.
-        if self.heads.get() && !self.is_busy() && self.head_since.get().is_none() {
-            self.head_since.set(Some(Instant::now()));
+        if self.heads.get() && self.head.get() == Head::None && !self.is_busy() {
+            self.head.set(Head::Begun);
         }
     }
 
@@ -93,12 +106,12 @@ impl Activity {
     /// From now on bytes say nothing of requests.
     pub(super) fn ignore_heads(&self) {
         self.heads.set(false);
-        self.head_since.set(None);
+        self.head.set(Head::None);
     }
 
     /// A request's head is complete.
     pub(super) fn begin(self: &Rc<Self>) -> Rc<UnderWay> {
-        self.head_since.set(None);
+        self.head.set(Head::None);
         self.unread.set(false);
         self.answering.set(true);
         let under_way =
@@ -131,6 +144,31 @@ impl Activity {
         self.outlet.is_owing() || !self.under_way.borrow().is_empty()
     }
 
+    /// Looks at something only while no call is under way over HTTP/1.1 whose caller takes what is written: then no limit of
+    /// the connection's can be passed, it does not rest, and its answer says whether it is closed. A call ends nowhere
+    /// but where the connection is polled, which is by the same task and right before this.
+    pub(super) fn unless_in_call<F: Future>(
+        &self,
+        mut future: Pin<&mut F>,
+    ) -> impl Future<Output = F::Output> {
+        poll_fn(move |cx| if self.is_in_call() { Poll::Pending } else { future.as_mut().poll(cx) })
+    }
+
+    fn is_in_call(&self) -> bool {
+        self.heads.get() && !self.outlet.is_owing() && !self.under_way.borrow().is_empty()
+    }
+
+    /// When the first byte of a head came that is not yet complete.
+    fn head_since(&self) -> Option<Instant> {
+        if self.head.get() == Head::Begun {
+            self.head.set(Head::Since(Instant::now()));
+        }
+        match self.head.get() {
+            Head::Since(since) => Some(since),
+            Head::None | Head::Begun => None,
+        }
+    }
+
     /// Waits until a limit is passed.
     pub(super) async fn limit_passed(&self, limits: &Limits) -> Passed {
         loop {
@@ -140,6 +178,7 @@ impl Activity {
                 return passed;
             }
             tokio::select! {
+                biased; // a random order is drawn for each poll
                 () = sleep_until(until) => {}
                 () = self.head_begins() => {}
             }
@@ -150,7 +189,7 @@ impl Activity {
     pub(super) async fn rests(&self) {
         loop {
             let now = Instant::now();
-            let is_idle = !self.is_busy() && self.head_since.get().is_none() && !self.unread.get();
+            let is_idle = !self.is_busy() && self.head_since().is_none() && !self.unread.get();
             let since = if is_idle { self.idle_since.get() } else { now };
             if now >= since + REST_AFTER {
                 return;
@@ -168,7 +207,7 @@ impl Activity {
             let paces = answers.iter().map(|answer| &answer.pace).chain([&self.outlet]);
             return (paces.filter_map(stuck_at).min().map_or(later, |stuck| stuck.min(later)), Passed::Stuck);
         }
-        match self.head_since.get() {
+        match self.head_since() {
             Some(since) => (since + limits.header_timeout, Passed::SlowHead),
             None => (self.idle_since.get() + limits.idle_timeout, Passed::Idle),
         }
@@ -205,9 +244,10 @@ impl Activity {
     ///
     /// Nobody wakes it: bytes come when the connection is polled, which is by the same task and right before this.
     async fn head_begins(&self) {
-        let before = self.head_since.get();
-        std::future::poll_fn(|_| {
-            let has_begun = self.head_since.get().is_some() && self.head_since.get() != before;
+        let before = self.head_since();
+        poll_fn(|_| {
+            let since = self.head_since();
+            let has_begun = since.is_some() && since != before;
             if has_begun { Poll::Ready(()) } else { Poll::Pending }
         })
         .await;

@@ -16,6 +16,7 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
 use super::activity::{Activity, UnderWay};
+use super::quiet;
 use super::stream::Protocol;
 use crate::net::stop::{Phase, Stop};
 
@@ -101,8 +102,11 @@ impl Body for RequestBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let frame = Pin::new(&mut self.body).poll_frame(cx);
+        let (frame, is_caught) = quiet::take(|| Pin::new(&mut self.body).poll_frame(cx));
         self.ended |= matches!(frame, Poll::Ready(None)) || self.body.is_end_stream();
+        if is_caught && !self.ended {
+            cx.waker().wake_by_ref();
+        }
         frame
     }
 

@@ -20,6 +20,7 @@
 mod activity;
 mod answer;
 mod pace;
+mod quiet;
 mod stream;
 
 #[cfg(test)]
@@ -29,6 +30,7 @@ use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::pin;
 use std::rc::Rc;
+use std::task::Context;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -44,6 +46,7 @@ use super::tls::ClientNames;
 use activity::{Activity, GOODBYE_WITHIN};
 pub use answer::RequestBody;
 use answer::Service;
+use quiet::QuietWaker;
 use stream::{Protocol, Stream};
 
 /// Limits on one connection.
@@ -211,12 +214,14 @@ where
         let mut closing = pin!(stop.wait_for(Phase::Closing));
         let mut is_closing = false;
         let mut was_left = false;
+        let mut waker = QuietWaker::default();
         loop {
             tokio::select! {
                 // First, so that a request that has come already is answered.
                 biased;
                 ended = poll_fn(|cx| {
-                    let ended = Pin::new(&mut connection).poll(cx);
+                    let ended =
+                        Pin::new(&mut connection).poll(&mut Context::from_waker(waker.of(cx)));
                     // Only when it is asked once more has the library seen what was left, and closes or goes on.
                     let is_left = ended.is_pending() && activity.has_answered_unread();
                     if is_left && was_left {
@@ -233,12 +238,12 @@ where
                     Err(error) if error.is_parse() => break Unreadable::BadHead,
                     Err(error) => return Err(io::Error::other(error)),
                 },
-                passed = &mut limit => match passed {
+                passed = activity.unless_in_call(limit.as_mut()) => match passed {
                     Passed::SlowHead => break Unreadable::SlowHead,
                     Passed::Idle | Passed::Stuck => return Ok(Served::ToItsEnd),
                 },
-                () = &mut rests => return Ok(Served::Resting(connection.into_parts().io.into_inner())),
-                () = &mut closing, if !is_closing => {
+                () = activity.unless_in_call(rests.as_mut()) => return Ok(Served::Resting(connection.into_parts().io.into_inner())),
+                () = activity.unless_in_call(closing.as_mut()), if !is_closing => {
                     is_closing = true;
                     Pin::new(&mut connection).graceful_shutdown();
                 }

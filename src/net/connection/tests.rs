@@ -157,6 +157,61 @@ async fn a_caller_that_rested_is_answered_and_ended_as_any_other() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_request_that_came_whole_is_read_and_answered_in_one_go_and_one_in_pieces_to_its_end() {
+    on_worker(async {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let (polls, stopper) = (Rc::new(Cell::new(0)), Stopper::new());
+        let handle = |request: Request<RequestBody>| async move {
+            let body = crate::net::body::read_capped(request.into_body(), 100).await.unwrap();
+            Response::new(Full::new(body))
+        };
+        let (stop, polled) = (stopper.signal(), Rc::clone(&polls));
+        let serving = tokio::task::spawn_local(async move {
+            let limits =
+                Limits { header_bytes: 8192, header_timeout: HEADER_TIMEOUT, idle_timeout: IDLE_TIMEOUT };
+            let stream = listener::Stream::Unix(theirs);
+            let mut serving =
+                pin!(serve(stream, None, &limits, &stop, |_| handle, |_| Bytes::from_static(b"refused")));
+            poll_fn(|cx| {
+                polled.set(polled.get() + 1);
+                serving.as_mut().poll(cx)
+            })
+            .await
+        });
+        let refused = Rc::default();
+        let mut caller = Caller { stream: ours, serving, refused, stopper, began: Instant::now() };
+        let known = "POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 8\r\n\r\n";
+        let chunked = "POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n";
+        for (head, pieces) in [
+            (known, &["abcdefgh"][..]),
+            (known, &["abc", "def", "gh"]),
+            (chunked, &["8\r\nabcdefgh\r\n0\r\n\r\n"]),
+            (chunked, &["3\r\nabc\r\n", "5\r\ndefgh\r\n", "0\r\n\r\n"]),
+        ] {
+            caller.settled().await;
+            let before = polls.get();
+            caller.say(&[head, pieces[0]].concat()).await;
+            for piece in &pieces[1..] {
+                caller.settled().await;
+                caller.say(piece).await;
+            }
+            let mut answer = [0; 200];
+            let read = caller.stream.read(&mut answer).await.unwrap();
+            assert_eq!(
+                body_of(std::str::from_utf8(&answer[..read]).unwrap()),
+                "abcdefgh",
+                "{head}{pieces:?}"
+            );
+            caller.settled().await;
+            if (head, pieces.len()) == (known, 1) {
+                assert_eq!(polls.get() - before, 1, "it was polled for nothing");
+            }
+        }
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_connection_rests_a_second_after_its_last_answer() {
     let (activity, began) = (Rc::new(Activity::new()), Instant::now());
     let under_way = activity.begin();
