@@ -35,7 +35,12 @@ impl Worker {
                 return;
             }
         };
-        LocalSet::new().block_on(&runtime, self.work(part));
+        // As a task of its own: with each turn of the event loop the local set polls what it runs until, and to accept
+        // takes 800 instructions.
+        let working = async { tokio::task::spawn_local(self.work(part)).await };
+        if let Err(error) = LocalSet::new().block_on(&runtime, working) {
+            tracing::error!(%error, "a worker failed");
+        }
         // An address look-up may still be under way on a thread of its own; nobody waits for it any more.
         runtime.shutdown_background();
     }
