@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderName};
+use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::priority::{self, Priority};
 use crate::model::duration as durations;
@@ -35,6 +35,17 @@ impl CallerHeader {
             Self::RequestId => "request_id",
         }
     }
+
+    /// The one of this name, which is in lower case; the caller's own name is in another, configured header.
+    fn of(name: &str) -> Option<Self> {
+        match name {
+            "priority" => Some(Self::Priority),
+            "x-gateway-max-wait" => Some(Self::MaxWait),
+            "x-gateway-timeout" => Some(Self::Timeout),
+            "x-request-id" => Some(Self::RequestId),
+            _ => None,
+        }
+    }
 }
 
 /// The id under which a caller knows a call: 1 to 128 visible ASCII characters.
@@ -56,27 +67,46 @@ impl RequestId {
 /// Reads headers and remembers which of them were malformed.
 pub(super) struct Reader<'a> {
     headers: &'a HeaderMap,
+    /// What stands in each, by [`CallerHeader`].
+    lines: [Lines<'a>; CALLER_HEADERS],
     ignored: Vec<CallerHeader>,
 }
 
+/// The lines of one header.
+#[derive(Debug, Clone, Copy)]
+enum Lines<'a> {
+    None,
+    One(&'a HeaderValue),
+    Several,
+}
+
 impl<'a> Reader<'a> {
-    pub(super) fn new(headers: &'a HeaderMap) -> Self {
+    /// `caller` is the header in which callers name themselves.
+    pub(super) fn new(headers: &'a HeaderMap, caller: &HeaderName) -> Self {
+        let mut lines = [Lines::None; CALLER_HEADERS];
+        // Once past all headers, of which a request has few: to hash the name of each that it may have takes 600
+        // instructions more.
+        for (name, value) in headers {
+            let named = (name == caller).then_some(CallerHeader::Caller);
+            for header in named.into_iter().chain(CallerHeader::of(name.as_str())) {
+                let lines = &mut lines[header as usize];
+                *lines = if matches!(lines, Lines::None) { Lines::One(value) } else { Lines::Several };
+            }
+        }
         // An empty `Vec` takes no memory, and it is nearly always empty.
-        Self { headers, ignored: Vec::new() }
+        Self { headers, lines, ignored: Vec::new() }
     }
 
-    /// The header of this name, made into a value by `parse`. One that stands twice says nothing.
+    /// A header, made into a value by `parse`. One that stands twice says nothing.
     pub(super) fn read<T>(
         &mut self,
         header: CallerHeader,
-        name: &HeaderName,
         parse: impl FnOnce(&'a str) -> Option<T>,
     ) -> Option<T> {
-        let mut lines = self.headers.get_all(name).iter();
-        let line = lines.next()?;
-        let value = match lines.next() {
-            None => line.to_str().ok().and_then(|text| parse(text.trim_ascii())),
-            Some(_) => None,
+        let value = match self.lines[header as usize] {
+            Lines::None => return None,
+            Lines::One(line) => line.to_str().ok().and_then(|text| parse(text.trim_ascii())),
+            Lines::Several => None,
         };
         if value.is_none() {
             self.ignored.push(header);
@@ -87,6 +117,9 @@ impl<'a> Reader<'a> {
     /// The urgency in the `priority` header, whose lines together are one list (RFC 9110, section 5.3).
     pub(super) fn priority(&mut self) -> Priority {
         let mut priority = Priority::default();
+        if matches!(self.lines[CallerHeader::Priority as usize], Lines::None) {
+            return priority;
+        }
         for line in self.headers.get_all("priority") {
             match line.to_str().ok().and_then(|text| priority::urgency(text).ok()) {
                 Some(Some(urgency)) => priority = urgency,
@@ -115,4 +148,5 @@ pub(super) fn duration(text: &str) -> Option<Duration> {
     if text == "0" { Some(Duration::ZERO) } else { durations::parse(text).ok() }
 }
 
+const CALLER_HEADERS: usize = CallerHeader::RequestId as usize + 1;
 const MAX_REQUEST_ID: usize = 128;

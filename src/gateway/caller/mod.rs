@@ -90,13 +90,13 @@ pub struct Wishes {
 pub fn identify(headers: &HeaderMap, remote: impl Into<Remote>, settings: &Settings) -> Caller {
     let remote = remote.into();
     let standing = Standing::of(&remote, &settings.rules);
-    let mut reader = header::Reader::new(headers);
-    let name = reader.read(CallerHeader::Caller, &settings.header, |text| header::visible(text, MAX_LABEL));
+    let mut reader = header::Reader::new(headers, &settings.header);
+    let name = reader.read(CallerHeader::Caller, |text| header::visible(text, MAX_LABEL));
     let wishes = Wishes {
         priority: reader.priority(),
-        max_wait: reader.read(CallerHeader::MaxWait, &MAX_WAIT, header::duration),
-        timeout: reader.read(CallerHeader::Timeout, &TIMEOUT, header::duration),
-        request_id: reader.read(CallerHeader::RequestId, &REQUEST_ID, RequestId::parse),
+        max_wait: reader.read(CallerHeader::MaxWait, header::duration),
+        timeout: reader.read(CallerHeader::Timeout, header::duration),
+        request_id: reader.read(CallerHeader::RequestId, RequestId::parse),
     };
     Caller {
         label: label(&standing, name),
@@ -227,9 +227,6 @@ impl Caller {
 
 const MAX_LABEL: usize = 64;
 static NO_NAME_SHARED: LazyLock<Arc<str>> = LazyLock::new(|| NO_NAME.into());
-static MAX_WAIT: HeaderName = HeaderName::from_static("x-gateway-max-wait");
-static TIMEOUT: HeaderName = HeaderName::from_static("x-gateway-timeout");
-static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 #[cfg(test)]
 mod tests {

@@ -65,9 +65,13 @@ fn check(segment: &str, names_app: bool) -> Result<(), PathFault> {
     if segment.is_empty() {
         return Err(PathFault::Empty);
     }
-    let wrong = segment.char_indices().find(|&(at, c)| {
-        !(c.is_ascii_alphanumeric() || matches!(c, '_' | '-') || (c == '.' && names_app && at > 0))
-    });
+    // By bytes, which is all there is to it nearly always.
+    if segment.bytes().all(is_plain) {
+        return if segment.len() > LONGEST_SEGMENT { Err(PathFault::TooLong(segment.len())) } else { Ok(()) };
+    }
+    let wrong = segment
+        .char_indices()
+        .find(|&(at, c)| !(u8::try_from(c).is_ok_and(is_plain) || (c == '.' && names_app && at > 0)));
     match wrong {
         Some((_, '.')) => Err(PathFault::Dot),
         Some((_, '%')) => Err(PathFault::PercentEncoded),
@@ -75,6 +79,10 @@ fn check(segment: &str, names_app: bool) -> Result<(), PathFault> {
         None if segment.len() > LONGEST_SEGMENT => Err(PathFault::TooLong(segment.len())),
         None => Ok(()),
     }
+}
+
+fn is_plain(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-')
 }
 
 /// `apps/{app}/v4/{service}/{command}`.
