@@ -97,7 +97,11 @@ pub fn relay(relayed: Relayed, aside: &Aside<'_>) -> Response<ReplyBody> {
         }
     }
     if let Some((reading, outcome)) = code {
-        headers.insert(TENCENT_ERROR_CODE, HeaderValue::from(reading.error_code.0));
+        let error_code = match reading.error_code {
+            ErrorCode::OK => HeaderValue::from_static("0"),
+            ErrorCode(other) => HeaderValue::from(other),
+        };
+        headers.insert(TENCENT_ERROR_CODE, error_code);
         if let Some(id) = &reading.request_id {
             insert(headers, TENCENT_REQUEST_ID, id.as_str());
         }
@@ -106,10 +110,11 @@ pub fn relay(relayed: Relayed, aside: &Aside<'_>) -> Response<ReplyBody> {
             insert(headers, PROXY_STATUS, &format!("{PROXY}; received-status={status}; details=\"{who}\""));
         }
     }
+    let mut text = Text::new();
     if let Some(api) = aside.api {
-        ratelimit(headers, api, &relayed.remaining);
+        ratelimit(headers, &mut text, api, &relayed.remaining);
     }
-    tell_aside(headers, aside);
+    tell_aside(headers, &mut text, aside);
     response
 }
 
@@ -140,7 +145,7 @@ pub fn reject(rejection: &Rejection, http_status: HttpStatus, aside: &Aside<'_>)
     }
     let told = rejection.proxy_status();
     insert(headers, PROXY_STATUS, &format!("{PROXY}; error={}; details=\"{}\"", told.error, told.details));
-    tell_aside(headers, aside);
+    tell_aside(headers, &mut Text::new(), aside);
     response
 }
 
@@ -173,38 +178,41 @@ fn proxy_status_of(outcome: CallOutcome) -> Option<&'static str> {
 
 /// draft-ietf-httpapi-ratelimit-headers-10, sections 3 and 4: quota `q` in window `w`, remaining `r`. An API's further
 /// periods are policies of their own, named after the API and the period.
-fn ratelimit(headers: &mut HeaderMap, api: &str, standing: &[Remaining]) {
+fn ratelimit(headers: &mut HeaderMap, text: &mut Text, api: &str, standing: &[Remaining]) {
     if standing.is_empty() {
         return;
     }
-    let (mut policies, mut limits) = (Text::new(), Text::new());
+    let name = |text: &mut Text, index: usize, window: u64| {
+        text.push(if index == 0 { "\"" } else { ", \"" }).push(api);
+        if index > 0 {
+            text.push("/").number(window).push("s");
+        }
+    };
+    for (index, Remaining { ceiling, .. }) in standing.iter().enumerate() {
+        let window = up_to_seconds(ceiling.period);
+        name(text, index, window);
+        text.push("\";q=").number(ceiling.limit.get().into()).push(";w=").number(window);
+    }
+    text.tell(headers, RATELIMIT_POLICY);
     for (index, Remaining { ceiling, remaining }) in standing.iter().enumerate() {
         let window = up_to_seconds(ceiling.period);
-        for text in [&mut policies, &mut limits] {
-            text.push(if index == 0 { "\"" } else { ", \"" }).push(api);
-            if index > 0 {
-                text.push("/").number(window).push("s");
-            }
-        }
-        policies.push("\";q=").number(ceiling.limit.get().into()).push(";w=").number(window);
-        limits.push("\";r=").number((*remaining).into()).push(";t=").number(window);
+        name(text, index, window);
+        text.push("\";r=").number((*remaining).into()).push(";t=").number(window);
     }
-    insert(headers, RATELIMIT_POLICY, &policies.0);
-    insert(headers, RATELIMIT, &limits.0);
+    text.tell(headers, RATELIMIT);
 }
 
-fn tell_aside(headers: &mut HeaderMap, aside: &Aside<'_>) {
+fn tell_aside(headers: &mut HeaderMap, text: &mut Text, aside: &Aside<'_>) {
     insert(headers, REQUEST_ID, aside.request_id);
     // An answer to a repeat can mean something else: that a room is there already, say.
     if aside.attempts > 1 {
         headers.insert(ATTEMPTS, HeaderValue::from(aside.attempts));
     }
-    let mut timing = Text::new();
-    timing.push("wait;dur=").milliseconds(aside.wait);
+    text.push("wait;dur=").milliseconds(aside.wait);
     if let Some(upstream) = aside.upstream {
-        timing.push(", upstream;dur=").milliseconds(upstream);
+        text.push(", upstream;dur=").milliseconds(upstream);
     }
-    insert(headers, SERVER_TIMING, &timing.0);
+    text.tell(headers, SERVER_TIMING);
 }
 
 /// A header whose value was made of parts that a header may hold.
@@ -223,8 +231,8 @@ fn up_to_seconds(duration: Duration) -> u64 {
     duration.as_secs() + u64::from(duration.subsec_nanos() > 0)
 }
 
-/// A header's value in the making: 1,000 instructions for the three that nearly every answer has. With `format!`, and above
-/// all its way with fractions, they take 5,000.
+/// A header's value in the making, one after the other: 1,000 instructions for the three that nearly every answer has. With
+/// `format!`, and above all its way with fractions, they take 5,000.
 struct Text(String);
 
 impl Text {
@@ -243,8 +251,15 @@ impl Text {
 
     /// With one decimal.
     fn milliseconds(&mut self, duration: Duration) -> &mut Self {
-        let tenths = u64::try_from((duration.as_nanos() + 50_000) / 100_000).unwrap_or(u64::MAX);
+        let of_second = u64::from(duration.subsec_nanos() + 50_000) / 100_000;
+        let tenths = duration.as_secs().saturating_mul(10_000).saturating_add(of_second);
         self.number(tenths / 10).push(".").number(tenths % 10)
+    }
+
+    /// It is complete: the header of this name has it, and the next one can be begun.
+    fn tell(&mut self, headers: &mut HeaderMap, name: HeaderName) {
+        insert(headers, name, &self.0);
+        self.0.clear();
     }
 }
 
