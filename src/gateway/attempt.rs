@@ -17,6 +17,7 @@ mod settings;
 mod single;
 mod tie;
 
+use std::pin::pin;
 use std::sync::Arc;
 
 use tokio::time::Instant;
@@ -61,7 +62,8 @@ pub struct Means<'a> {
     pub room: &'a Arc<Room>,
 }
 
-/// Tries a call until its outcome is to be handed over. `deadline` is the whole call's.
+/// Tries a call until its outcome is to be handed over. `deadline` is the whole call's, and it is `now`: the clock is read
+/// once for each step that takes time, and not by everyone who wants to know (27 ns, ten times a call).
 ///
 /// Once the `tie` says that a try has begun to leave, whoever drops this future should let it run to its end instead, and
 /// cut the tie: no further try leaves then.
@@ -72,27 +74,27 @@ pub async fn run(
     means: Means<'_>,
     grant: &Grant,
     call: &Call<'_>,
-    deadline: Instant,
+    (now, deadline): (Instant, Instant),
     tie: &Tie,
     record: &mut Record,
 ) -> Result<Relayed, Rejection> {
-    let mut repeats = Repeats::begin(means, grant, deadline);
+    let mut repeats = Repeats::begin(means, grant, now, deadline);
     // One place in the order of arrival for all tries: whoever is refused for rate comes back to it.
     let arrival = means.admission.arrive();
-    let mut ready = single::prepare(means, grant, arrival, deadline, record).await?;
+    let mut ready = pin!(single::prepare(means, grant, arrival, (now, deadline), tie, record)).await?;
     // What the try before brought.
     let mut before = None;
     loop {
         let sending = Sending {
-            deadline: deadline.min(Instant::now() + means.live.upstream.request_timeout),
-            begun: tie.begun(),
+            deadline: deadline.min(ready.at + means.live.upstream.request_timeout),
             avoid: repeats.unanswered_at(),
             traceparent: None,
         };
         // What is rare is boxed, here and further in: a call's future has room for the largest of its steps, and is
-        // moved whole. That took 10,000 of a call's 80,000 instructions.
+        // moved whole. That took 10,000 of a call's 80,000 instructions. And what is large is pinned before it is awaited,
+        // so that it is moved once and not twice.
         let tried = match before {
-            None => single::send(means, ready, call, sending, record).await,
+            None => pin!(single::send(means, ready, call, sending, record)).await,
             Some(result) => {
                 let again = Box::pin(single::send(means, ready, call, sending, record));
                 match while_awaited(tie, again).await {
@@ -107,7 +109,7 @@ pub async fn run(
             Next::Again { reason, .. } | Next::InTurn { reason, .. } => reason,
             Next::WithNewerKey => "key",
         };
-        let again = Box::pin(prepare_again(means, grant, next, arrival.again(), deadline, record));
+        let again = Box::pin(prepare_again(means, grant, next, arrival.again(), deadline, tie, record));
         ready = match while_awaited(tie, again).await.flatten() {
             Some(ready) => ready,
             None => return result,
@@ -124,6 +126,7 @@ async fn prepare_again<'a>(
     next: Next,
     arrival: Arrival,
     deadline: Instant,
+    tie: &Tie,
     record: &mut Record,
 ) -> Option<Ready<'a>> {
     match next {
@@ -135,7 +138,7 @@ async fn prepare_again<'a>(
         Next::WithNewerKey if single::has_newer_key(means, grant.app(), deadline).await => {}
         Next::WithNewerKey | Next::Done => return None,
     }
-    single::prepare(means, grant, arrival, deadline, record).await.ok()
+    single::prepare(means, grant, arrival, (Instant::now(), deadline), tie, record).await.ok()
 }
 
 /// What comes of a step, unless nobody waits for the reply any more before the next try begins to leave.

@@ -5,7 +5,7 @@ mod request;
 
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -155,12 +155,9 @@ impl Gateway {
         tie: Tie,
         mut record: Record,
     ) -> Response<ReplyBody> {
-        let result = match self.shared.in_flight.enter() {
-            Ok(place) => {
-                let result = self.steps(&live, caller, request, &tie, &mut record).await;
-                result.map(|relayed| (relayed, place))
-            }
-            Err(overloaded) => Err(overloaded),
+        let (place, result) = match self.shared.in_flight.enter() {
+            Ok(place) => (Some(place), pin!(self.steps(&live, caller, request, &tie, &mut record)).await),
+            Err(overloaded) => (None, Err(overloaded)),
         };
 
         let request_id = Arc::clone(record.request_id());
@@ -173,7 +170,7 @@ impl Gateway {
             attempts: record.attempts(),
         };
         match result {
-            Ok((mut relayed, place)) => {
+            Ok(mut relayed) => {
                 record_relayed(record, &mut relayed, place);
                 reply::relay(relayed, &aside)
             }
@@ -209,7 +206,8 @@ impl Gateway {
         let part = shared.room.for_request();
         let body = read_body(body, &head.headers, part, &shared.limits, deadline).await?;
         record.body(body.len());
-        let deadline = deadline.of_call(Instant::now(), live.upstream.total_timeout);
+        let now = Instant::now();
+        let deadline = deadline.of_call(now, live.upstream.total_timeout);
         if grant.identify(&shared.apis) {
             record.target(grant.target());
         }
@@ -226,12 +224,12 @@ impl Gateway {
             longest_answer: shared.limits.answer_body,
             room: &shared.room,
         };
-        attempt::run(means, &grant, &call, deadline, tie, record).await
+        pin!(attempt::run(means, &grant, &call, (now, deadline), tie, record)).await
     }
 }
 
 /// Ends the record now and gives up the place, or lets a long answer do both.
-fn record_relayed(record: Record, relayed: &mut Relayed, place: Place) {
+fn record_relayed(record: Record, relayed: &mut Relayed, place: Option<Place>) {
     let status = relayed.status;
     match &mut relayed.content {
         Content::Whole { body, reading, outcome } => record.relayed(reading, *outcome, status, body.len()),

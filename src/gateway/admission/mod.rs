@@ -211,10 +211,8 @@ impl Admission {
             (settings.mode, settings.max_wait)
         };
         if mode == Mode::Off {
-            return Ok(Permit::without_ceiling());
+            return Ok(Permit::without_ceiling(Instant::now()));
         }
-        let now = Instant::now();
-        let max_wait = max_wait.min(longest);
         let caller = grant.caller();
         let line = Line { source: caller.source().clone(), caller: Arc::clone(caller.label()) };
         let ask = Ask {
@@ -223,20 +221,17 @@ impl Admission {
             line: &line,
             place: Place { urgency: caller.wishes().priority.urgency(), number: arrival.number },
             returns: arrival.returns,
-            deadline: (!max_wait.is_zero()).then(|| now + max_wait),
+            max_wait: max_wait.min(longest),
         };
         let book = self.book(grant);
         let settings_now = || self.settings.load_full();
         if mode == Mode::Shadow {
             return Ok(book.shadow(ask, settings_now));
         }
-        let refused = |reason, turn: Instant| NotAdmitted { reason, turn_in: turn - now };
         match book.ask(ask, settings_now) {
             Asked::Granted(permit) => Ok(permit),
-            Asked::Refused { reason, turn } => Err(refused(reason, turn)),
-            Asked::Waiting(waiting) => waiting.until(now + max_wait).await.map_err(|(reason, turn)| {
-                NotAdmitted { reason, turn_in: turn.saturating_duration_since(Instant::now()) }
-            }),
+            Asked::Refused(not_admitted) => Err(not_admitted),
+            Asked::Waiting(waiting) => waiting.turn().await,
         }
     }
 

@@ -21,6 +21,10 @@ pub struct Permit {
     /// `None`: no ceiling is kept.
     taken: Option<(Arc<Book>, Taken)>,
     stage: Stage,
+    /// When the call had it.
+    at: Instant,
+    /// How the API's ceiling stood when the answer came.
+    remaining: Vec<Remaining>,
 }
 
 /// Which tokens were taken.
@@ -70,12 +74,25 @@ pub struct Remaining {
 impl Permit {
     /// These tokens were taken for it.
     pub(super) fn new(book: Arc<Book>, taken: Taken) -> Self {
-        Self { taken: Some((book, taken)), stage: Stage::Held }
+        let at = taken.granted;
+        Self { taken: Some((book, taken)), stage: Stage::Held, at, remaining: Vec::new() }
     }
 
     /// No ceiling is kept.
-    pub(super) fn without_ceiling() -> Self {
-        Self { taken: None, stage: Stage::Held }
+    pub(super) fn without_ceiling(now: Instant) -> Self {
+        Self { taken: None, stage: Stage::Held, at: now, remaining: Vec::new() }
+    }
+
+    /// The call had it only then, since it had to wait.
+    pub(super) fn had_at(mut self, now: Instant) -> Self {
+        self.at = now;
+        self
+    }
+
+    /// When the call had it, which is just now to whoever waited for it: it saves another look at the clock.
+    #[must_use]
+    pub fn at(&self) -> Instant {
+        self.at
     }
 
     /// Whether the turn still stands, to be asked right before the first byte is written. It does not where ceilings were
@@ -117,7 +134,7 @@ impl Permit {
         // An answer to a request that was not read to its end counts as sent now.
         self.sent();
         if let (Stage::Sent(in_transit), Some((book, taken))) = (self.stage, &mut self.taken) {
-            book.answered(taken, in_transit);
+            self.remaining = book.answered(taken, in_transit);
             self.stage = Stage::Answered;
         }
     }
@@ -128,10 +145,11 @@ impl Permit {
         self.stage != Stage::Held
     }
 
-    /// How the API's ceiling stands, a line for each of its periods; none without a ceiling.
+    /// How the API's ceiling stood when the answer came, a line for each of its periods; none without a ceiling. To be asked
+    /// once.
     #[must_use]
-    pub fn remaining(&self) -> Vec<Remaining> {
-        self.taken.as_ref().map(|(book, taken)| book.remaining(taken)).unwrap_or_default()
+    pub fn remaining(&mut self) -> Vec<Remaining> {
+        std::mem::take(&mut self.remaining)
     }
 }
 

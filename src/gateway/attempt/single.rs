@@ -1,14 +1,16 @@
 //! One try of a call: admitted, signed, let through; then sent and read.
 
+use std::pin::pin;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use http::StatusCode;
 use tokio::time::{Instant, timeout_at};
 
-use super::Means;
+use super::{Means, Tie};
 use crate::gateway::admission::{Arrival, Permit};
 use crate::gateway::credentials::UserSig;
-use crate::gateway::forward::{self, Call, Cause, Failure, Sending};
+use crate::gateway::forward::{self, Call, Cause, Failure, Leaving, Sending};
 use crate::gateway::outcome::{self, Diagnosis, TakenIn, Verdict};
 use crate::gateway::policy::Grant;
 use crate::gateway::record::Record;
@@ -20,9 +22,12 @@ use crate::net::client::Response;
 
 /// A try that has all it needs to be sent.
 pub(super) struct Ready<'a> {
-    permit: Permit,
+    /// Its permit, which is too large (232 bytes) to be handed from one to the next by itself.
+    leaving: Rc<Leaving>,
     usersig: Arc<UserSig>,
     pass: Pass<'a>,
+    /// When it had all of that.
+    pub(super) at: Instant,
 }
 
 /// A try that was sent.
@@ -35,7 +40,7 @@ pub(super) struct Tried<'a> {
     pub(super) pass: Pass<'a>,
 }
 
-/// Waits for a turn, and for a UserSig that may be sent.
+/// Waits for a turn, and for a UserSig that may be sent. It is `now`.
 ///
 /// Cancel-safe: dropped, it leaves the queue, and what it got goes back.
 ///
@@ -45,27 +50,36 @@ pub(super) async fn prepare<'a>(
     means: Means<'a>,
     grant: &Grant,
     arrival: Arrival,
-    deadline: Instant,
+    (now, deadline): (Instant, Instant),
+    tie: &Tie,
     record: &mut Record,
 ) -> Result<Ready<'a>, Rejection> {
     let app = &grant.target().app;
     // A tripped app's calls wait for nothing, and use nobody's turn.
+    let mut asked = now;
     if let Err(tripped) = means.trips.check(app) {
         unless_newer_key(means, app, deadline, tripped).await?;
+        asked = Instant::now();
     }
     let ceiling = &means.live.ceiling;
-    let asked = Instant::now();
     // The setting is for each turn; what the caller bears is for all of its call's turns together.
     let wish = grant.caller().wishes().max_wait.map(|wish| wish.saturating_sub(record.wait()));
     let max_wait = wish.unwrap_or(ceiling.max_wait).min(deadline - asked);
     let permit = means.admission.admit(grant, arrival, max_wait).await;
-    let mut now = Instant::now();
+    let mut now = permit.as_ref().map_or_else(|_| Instant::now(), Permit::at);
     record.waited(now - asked);
-    let permit = permit?;
+    let leaving = Leaving::with(permit?, tie.begun());
     loop {
-        let usersig = means.credentials.usersig(app).await?;
+        let at_hand = means.credentials.current(app);
+        let takes_no_time = at_hand.is_some();
+        let usersig = match at_hand {
+            Some(usersig) => usersig,
+            None => means.credentials.usersig(app).await?,
+        };
         record.signed(now);
-        now = Instant::now();
+        if !takes_no_time {
+            now = Instant::now();
+        }
         // A call whose time is up must not be sent: nobody waits for it any more.
         if now >= deadline {
             let failure = Failure { cause: Cause::Timeout, may_have_arrived: false, endpoint: None };
@@ -73,14 +87,18 @@ pub(super) async fn prepare<'a>(
         }
         // Nothing is awaited from here to the sending, so the pass holds for this UserSig.
         match means.trips.enter(app) {
-            Ok(Entered::Passed(pass)) => return Ok(Ready { permit, usersig, pass }),
+            Ok(Entered::Passed(pass)) => return Ok(Ready { leaving, usersig, pass, at: now }),
             Ok(Entered::Wait(waiting)) => {
                 if !waiting.until(deadline).await {
                     return Err(Rejection::InDoubt(app.name.clone()));
                 }
+                now = Instant::now();
             }
             // With a newer key the app is no longer tripped, and the UserSig is another one.
-            Err(tripped) => unless_newer_key(means, app, deadline, tripped).await?,
+            Err(tripped) => {
+                unless_newer_key(means, app, deadline, tripped).await?;
+                now = Instant::now();
+            }
         }
     }
 }
@@ -113,10 +131,11 @@ pub(super) async fn send<'a>(
     sending: Sending<'_>,
     record: &mut Record,
 ) -> Tried<'a> {
-    let Ready { permit, usersig, pass } = ready;
+    let Ready { leaving, usersig, pass, at: _ } = ready;
     let traceparent = record.sending();
     let sending = Sending { traceparent: traceparent.as_ref(), ..sending };
-    match exchange(means, permit, &usersig, call, sending, record).await {
+    let exchanged = pin!(exchange(means, leaving, &usersig, call, sending, record)).await;
+    match exchanged {
         Ok((relayed, verdict)) => Tried { result: Ok(relayed), verdict, usersig, pass },
         Err(rejection) => Tried { result: Err(rejection), verdict: None, usersig, pass },
     }
@@ -124,7 +143,7 @@ pub(super) async fn send<'a>(
 
 async fn exchange(
     means: Means<'_>,
-    permit: Permit,
+    leaving: Rc<Leaving>,
     usersig: &UserSig,
     call: &Call<'_>,
     sending: Sending<'_>,
@@ -134,7 +153,7 @@ async fn exchange(
     let deadline = sending.deadline;
     let tries = &mut |endpoint: &_, ended: forward::Attempt| record.tried(endpoint, ended);
     let ways = forward::Means { client: means.client, settings: &live.upstream, health: means.health };
-    let reply = forward::send(ways, call, usersig, permit, sending, tries).await?;
+    let reply = pin!(forward::send(ways, call, usersig, leaving, sending, tries)).await?;
 
     let Response { status, headers, answer } = reply.response;
     let rules = outcome::Rules {

@@ -90,8 +90,6 @@ pub struct Call<'a> {
 pub struct Sending<'a> {
     /// Until when the response's head must be there.
     pub deadline: Instant,
-    /// Becomes one more when the first byte is about to be written.
-    pub begun: &'a Rc<Cell<u32>>,
     /// Where the try before had no answer: the other endpoints go first.
     pub avoid: Option<&'a Endpoint>,
     /// The `traceparent` with which it leaves, if any.
@@ -181,8 +179,8 @@ impl Attempt {
 
 /// Sends a call and waits for the response's head. `ended` is told how each try ended.
 ///
-/// Consumes the permit: whoever wants to send again asks for another. Dropped before the first byte was written, the
-/// permit gives its token back; dropped later, the token is reckoned in transit.
+/// Consumes the permit that is leaving: whoever wants to send again asks for another. Dropped before the first byte was
+/// written, the permit gives its token back; dropped later, the token is reckoned in transit.
 ///
 /// # Errors
 /// When there is no response. The failure says whether the call may have been executed.
@@ -190,13 +188,12 @@ pub async fn send(
     means: Means<'_>,
     call: &Call<'_>,
     usersig: &UserSig,
-    permit: Permit,
+    leaving: Rc<Leaving>,
     sending: Sending<'_>,
     ended: &mut dyn FnMut(&Endpoint, Attempt),
 ) -> Result<Reply, Failure> {
     let app = &call.target.app;
     let health = means.health.of(app);
-    let leaving = Rc::new(Leaving { permit: RefCell::new(permit), begun: Rc::clone(sending.begun) });
     let Sending { deadline, traceparent, .. } = sending;
     let departing = Departing { means, call, usersig, deadline, traceparent, health, leaving };
     let mut last = None;
@@ -270,7 +267,7 @@ impl Departing<'_> {
                 Ok(response) => {
                     ended(endpoint, Attempt::Answered);
                     self.means.health.answered(&self.health, endpoint, visit, &response.headers);
-                    let remaining = self.leaving.permit.borrow().remaining();
+                    let remaining = self.leaving.permit.borrow_mut().remaining();
                     return Ok(Reply { response, endpoint: endpoint.clone(), began, remaining });
                 }
                 Err(Cause::Broken(_)) if reused && !self.leaving.permit.borrow().may_have_arrived() => {
@@ -348,9 +345,17 @@ impl Failure {
 
 /// A permit on its way out, told by the connection how far its call came.
 #[derive(Debug)]
-struct Leaving {
+pub struct Leaving {
     permit: RefCell<Permit>,
     begun: Rc<Cell<u32>>,
+}
+
+impl Leaving {
+    /// `begun` becomes one more when the first byte is about to be written.
+    #[must_use]
+    pub fn with(permit: Permit, begun: &Rc<Cell<u32>>) -> Rc<Self> {
+        Rc::new(Self { permit: RefCell::new(permit), begun: Rc::clone(begun) })
+    }
 }
 
 impl Departure for Leaving {

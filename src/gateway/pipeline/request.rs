@@ -52,8 +52,8 @@ pub(super) async fn read_body<B: Body>(
     }
     let body = pin!(body);
     let reading = body::read_capped(Counted::new(body, &mut part), limits.request_body);
-    let (until, limit) = deadline.of_body(Instant::now(), limits.body_timeout);
-    let body = match tokio::time::timeout_at(until, reading).await {
+    let (until, limit) = deadline.of_body(limits.body_timeout);
+    let body = match tokio::time::timeout_at(until, pin!(reading)).await {
         Ok(Ok(body)) => body,
         Ok(Err(ReadError::TooLong { limit })) => return Err(BadBody::TooLong(limit)),
         Ok(Err(ReadError::Broken(CountedError::NoRoom(no_room)))) => return Err(no_room.into()),
@@ -80,22 +80,25 @@ pub(super) fn accept(headers: &HeaderMap) -> Option<HeaderValue> {
 
 /// Until when the caller waits for its call, by its own word: the body's way here included.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Deadline(Option<(Instant, Duration)>);
+pub(super) struct Deadline {
+    began: Instant,
+    wished: Option<(Instant, Duration)>,
+}
 
 impl Deadline {
     pub(super) fn of(began: Instant, caller: &Caller) -> Self {
-        Self(caller.wishes().timeout.map(|timeout| (began + timeout, timeout)))
+        Self { began, wished: caller.wishes().timeout.map(|timeout| (began + timeout, timeout)) }
     }
 
     /// Until when the body must be there, and the limit that says so.
-    pub(super) fn of_body(self, now: Instant, limit: Duration) -> (Instant, Duration) {
-        let until = now + limit;
-        self.0.filter(|(wished, _)| *wished < until).unwrap_or((until, limit))
+    pub(super) fn of_body(self, limit: Duration) -> (Instant, Duration) {
+        let until = self.began + limit;
+        self.wished.filter(|(wished, _)| *wished < until).unwrap_or((until, limit))
     }
 
     /// Until when a call must be answered whose body is there `now`.
     pub(super) fn of_call(self, now: Instant, total_timeout: Duration) -> Instant {
         let until = now + total_timeout;
-        self.0.map_or(until, |(wished, _)| wished.min(until))
+        self.wished.map_or(until, |(wished, _)| wished.min(until))
     }
 }

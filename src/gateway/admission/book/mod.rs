@@ -29,7 +29,7 @@ use super::adapt::Cut;
 use super::permit::{Permit, Remaining, Taken, TakenInTransit};
 use super::queue::{Displaced, Line, Place};
 use super::shared::Replica;
-use super::{Reason, Settings, Throttle};
+use super::{NotAdmitted, Reason, Settings, Throttle};
 use crate::gateway::target::{Api, ApiKey};
 use crate::model::app::{AppName, SdkAppId};
 use crate::model::ceiling::Ceiling;
@@ -62,8 +62,8 @@ pub(super) struct Ask<'a> {
     pub(super) place: Place,
     /// Whether it had a turn before.
     pub(super) returns: bool,
-    /// Until when it may wait; `None`: it goes now or never, whatever the pace.
-    pub(super) deadline: Option<Instant>,
+    /// How long it may wait. Not at all: it goes now or never, whatever the pace.
+    pub(super) max_wait: Duration,
 }
 
 /// What came of asking.
@@ -71,7 +71,7 @@ pub(super) struct Ask<'a> {
 pub(super) enum Asked {
     Granted(Permit),
     Waiting(Waiting),
-    Refused { reason: Reason, turn: Instant },
+    Refused(NotAdmitted),
 }
 
 /// A call in the queue. Dropping it leaves the queue and gives back what was granted meanwhile.
@@ -81,6 +81,7 @@ pub(super) struct Waiting {
     api: ApiKey,
     line: Line,
     place: Place,
+    deadline: Instant,
     receiver: oneshot::Receiver<Result<Permit, Displaced>>,
 }
 
@@ -107,6 +108,7 @@ impl Book {
         let mut state = self.lock();
         let settings = settings();
         let now = Instant::now();
+        let refused = |reason, turn: Instant| Asked::Refused(NotAdmitted { reason, turn_in: turn - now });
         let changed = state.open(ask, &settings, now);
         if changed || state.app.is_some() {
             // Who waits at another API goes first if it can.
@@ -122,12 +124,12 @@ impl Book {
             self.speak_in_time(&mut state, ask, now);
             return Asked::Granted(Permit::new(Arc::clone(self), taken));
         }
-        let Some(deadline) = ask.deadline else {
+        if ask.max_wait.is_zero() {
             state.missed(ask, now);
             self.speak_in_time(&mut state, ask, now);
-            let turn = state.next_home(ask.api.key, &ask.line.source, now);
-            return Asked::Refused { reason: Reason::TooLate, turn };
-        };
+            return refused(Reason::TooLate, state.next_home(ask.api.key, &ask.line.source, now));
+        }
+        let deadline = now + ask.max_wait;
         let mut displaced = None;
         if let Err((reason, turn)) = state.may_wait(ask, deadline, &settings, now) {
             let displaceable = match reason {
@@ -136,7 +138,7 @@ impl Book {
                 }
                 _ => None,
             };
-            let Some((line, place)) = displaceable else { return Asked::Refused { reason, turn } };
+            let Some((line, place)) = displaceable else { return refused(reason, turn) };
             displaced = state.leave(ask.api.key, &line, place);
         }
         let (waiter, mut receiver) = oneshot::channel();
@@ -158,6 +160,7 @@ impl Book {
                 api: ask.api.key,
                 line: ask.line.clone(),
                 place: ask.place,
+                deadline,
                 receiver,
             }),
         }
@@ -178,7 +181,7 @@ impl Book {
         state.shadowed(ask.api.key);
         state.missed(ask, now);
         self.speak_in_time(&mut state, ask, now);
-        Permit::without_ceiling()
+        Permit::without_ceiling(now)
     }
 
     /// New settings take hold of the ceilings in use.
@@ -254,8 +257,8 @@ impl Book {
         in_transit
     }
 
-    /// The first byte of a call's answer came.
-    pub(super) fn answered(&self, taken: &mut Taken, mut in_transit: TakenInTransit) {
+    /// The first byte of a call's answer came. Gives how the ceiling of its API stands then, as long as the lock is held.
+    pub(super) fn answered(&self, taken: &mut Taken, mut in_transit: TakenInTransit) -> Vec<Remaining> {
         let mut state = self.lock();
         let now = Instant::now();
         state.each_taken(taken, |bucket, hold, of| {
@@ -263,6 +266,12 @@ impl Book {
                 hold.answered(bucket, token, now);
             }
         });
+        let remaining = |(ceiling, used): (Ceiling, u32)| Remaining {
+            ceiling,
+            remaining: ceiling.limit.get().saturating_sub(used),
+        };
+        let of_api = state.taken_of_api(taken);
+        of_api.map(|bucket| bucket.standing(now).map(remaining).collect()).unwrap_or_default()
     }
 
     /// The tokens of a call come back that wrote nothing, and go to those who wait.
@@ -283,19 +292,6 @@ impl Book {
         self.watch(&mut state, now);
         drop(state);
         drop(unclaimed);
-    }
-
-    /// How the ceiling of a call's API stands.
-    pub(super) fn remaining(&self, taken: &Taken) -> Vec<Remaining> {
-        let mut state = self.lock();
-        let standing = state.taken_of_api(taken).map(|bucket| {
-            let remaining = |(ceiling, used): (Ceiling, u32)| Remaining {
-                ceiling,
-                remaining: ceiling.limit.get().saturating_sub(used),
-            };
-            bucket.standing(Instant::now()).map(remaining).collect()
-        });
-        standing.unwrap_or_default()
     }
 
     /// Forgets what has been idle for long. Says whether nothing is left.
@@ -359,19 +355,20 @@ impl Book {
 // === impl Waiting ===
 
 impl Waiting {
-    /// Waits for the turn until `deadline`; if it does not come, says why, and when it might.
+    /// Waits for the turn; if it does not come in time, says why, and when it might.
     ///
     /// Cancel-safe: dropped, it leaves the queue and gives back what it was granted.
-    pub(super) async fn until(mut self, deadline: Instant) -> Result<Permit, (Reason, Instant)> {
-        let turn = tokio::time::timeout_at(deadline, &mut self.receiver).await;
+    pub(super) async fn turn(mut self) -> Result<Permit, NotAdmitted> {
+        let turn = tokio::time::timeout_at(self.deadline, &mut self.receiver).await;
         let reason = match turn {
-            Ok(Ok(Ok(permit))) => return Ok(permit),
+            Ok(Ok(Ok(permit))) => return Ok(permit.had_at(Instant::now())),
             Ok(Ok(Err(Displaced))) => Reason::QueueFull,
             // The sender lives as long as the place in the queue, so only time can run out here.
             Ok(Err(_)) | Err(_) => Reason::Overtaken,
         };
         let now = Instant::now();
-        Err((reason, self.book.lock().turn(self.api, &self.line, self.place, now)))
+        let turn = self.book.lock().turn(self.api, &self.line, self.place, now);
+        Err(NotAdmitted { reason, turn_in: turn.saturating_duration_since(now) })
     }
 }
 

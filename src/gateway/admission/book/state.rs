@@ -354,7 +354,7 @@ impl State {
 
     /// Whether the ceilings let a call go now that nobody is before.
     pub(super) fn may_go(&self, ask: Ask<'_>, now: Instant) -> bool {
-        let ignores_the_pace = ask.deadline.is_none();
+        let ignores_the_pace = ask.max_wait.is_zero();
         self.needed(ask.api.key, &ask.line.source)
             .all(|bucket| if ignores_the_pace { bucket.is_home(now) } else { bucket.is_ready(now) })
     }
