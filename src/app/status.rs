@@ -188,11 +188,13 @@ pub(super) async fn watch(shared: Arc<Shared>, readiness: Readiness) {
 
 async fn against(shared: &Shared) -> Vec<String> {
     let mut reasons = Vec::new();
-    for app in shared.live.load_full().apps.all() {
+    let live = shared.live.load_full();
+    for app in live.apps.each() {
         if let Err(error) = shared.credentials.can_sign(app).await {
             reasons.push(format!("app {}: {error}", app.name));
         }
     }
+    reasons.sort_unstable();
     reasons
 }
 

@@ -3,6 +3,7 @@
 //! Files are looked at and not subscribed to. Kubernetes swaps a symbolic link above them, editors put a new file in
 //! the place of the old one, network file systems tell nobody of anything; to a look through all links they are alike.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -15,7 +16,7 @@ use tokio::time::sleep;
 ///
 /// `Debug` shows how many: what stands where a path belongs may be a key.
 #[derive(Clone, Default, PartialEq, Eq)]
-pub struct Files(Vec<(PathBuf, Option<Print>)>);
+pub struct Files(BTreeMap<PathBuf, Option<Print>>);
 
 /// By what a file is told from what it was before. `None` stands for one that is not there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,7 +38,8 @@ impl fmt::Debug for Files {
 impl Files {
     /// This file is about to be read.
     pub(super) fn note(&mut self, path: &Path) {
-        self.0.push((path.to_owned(), Print::of(path)));
+        // Apps may name the same file: it is looked at once.
+        self.0.entry(path.to_owned()).or_insert_with(|| Print::of(path));
     }
 
     /// Waits until a file is another one than it was, and all of them have stayed as they are for a moment: one that is
@@ -48,21 +50,18 @@ impl Files {
         let mut seen = None;
         loop {
             sleep(if seen.is_none() { LOOK_EVERY } else { LOOK_AGAIN_AFTER }).await;
-            let now = self.look();
-            if now == *self {
-                seen = None;
-            } else if seen.as_ref() == Some(&now) {
+            let now = self.differ().then(|| self.look());
+            if now.is_some() && seen == now {
                 return;
-            } else {
-                seen = Some(now);
             }
+            seen = now;
         }
     }
 
     /// Whether a file is another one than it was, and may still be being written.
     #[must_use]
     pub fn differ(&self) -> bool {
-        self.look() != *self
+        self.0.iter().any(|(path, print)| Print::of(path) != *print)
     }
 
     fn look(&self) -> Self {

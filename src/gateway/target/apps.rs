@@ -144,6 +144,11 @@ impl Apps {
         }
     }
 
+    /// Every app, in no order.
+    pub fn each(&self) -> impl Iterator<Item = &Arc<App>> {
+        self.by_sdkappid.values()
+    }
+
     /// Every app, in the order of names.
     #[must_use]
     pub fn all(&self) -> Vec<&Arc<App>> {

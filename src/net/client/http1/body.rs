@@ -230,7 +230,7 @@ mod tests {
         #[test]
         fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..60)) {
             _ = whole(Framing::chunked(), &bytes);
-            _ = super::super::head::read(&mut BytesMut::from(&bytes[..]));
+            _ = super::super::head::read(&mut BytesMut::from(&bytes[..]), true);
         }
     }
 }

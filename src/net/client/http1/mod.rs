@@ -101,10 +101,12 @@ impl Lease {
     /// Writes what can be written, and gives the answer's head once it is there.
     fn poll_exchange(&mut self, cx: &mut Context<'_>) -> Poll<Result<Head, ExchangeError>> {
         let write = self.poll_send(cx);
+        let mut at_once = false;
         loop {
-            if let Some(head) = head::read(&mut self.incoming)? {
+            if let Some(head) = head::read(&mut self.incoming, at_once)? {
                 return Poll::Ready(Ok(head));
             }
+            at_once = self.incoming.is_empty();
             match (self.poll_fill(cx), &write) {
                 (Poll::Ready(Ok(())), _) => {}
                 // Whoever answers and closes makes the writing fail; so the answer goes first, if there is one.
@@ -252,7 +254,8 @@ pub(super) fn read_whole<'a>(
     for piece in pieces {
         buffer.extend_from_slice(piece);
         if begun.is_none() {
-            begun = head::read(&mut buffer)?;
+            let at_once = buffer.len() == piece.len();
+            begun = head::read(&mut buffer, at_once)?;
         }
         if let Some(head) = &mut begun {
             while let body::Taken::Piece(piece) = head.framing.take(&mut buffer)? {
