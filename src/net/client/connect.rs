@@ -14,10 +14,11 @@ use rustls::ClientConfig;
 use rustls::pki_types::{CertificateDer, ServerName};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
+use tokio_util::either::Either;
 use tower::{Service, ServiceExt};
 
 use super::socket::Socket;
-use super::wire::{Stream, StreamKind, Wire};
+use super::wire::{Stream, Wire};
 use super::{EgressProxy, OwnListeners};
 use crate::model::endpoint::Endpoint;
 use crate::net::tls;
@@ -88,11 +89,11 @@ pub(super) async fn connect(
     }
     let socket = Socket::new(tcp, Rc::clone(&wire));
     let kind = match tls {
-        None => StreamKind::Plain(socket),
+        None => Either::Left(socket),
         Some(config) => {
             let name = ServerName::try_from(endpoint.host().to_owned()).map_err(|_| ConnectError::BadName)?;
             let tls = TlsConnector::from(config).connect(name, socket).await.map_err(ConnectError::Tls)?;
-            StreamKind::Tls(Box::new(tls))
+            Either::Right(Box::new(tls))
         }
     };
     Ok(Stream::new(kind, wire))

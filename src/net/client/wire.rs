@@ -23,6 +23,7 @@ use http_body::{Frame, SizeHint};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 use tokio_rustls::client::TlsStream;
+use tokio_util::either::Either;
 
 use super::Departure;
 use super::socket::{Socket, Window};
@@ -253,11 +254,8 @@ pub(super) struct Stream {
     wire: Rc<Wire>,
 }
 
-#[derive(Debug)]
-pub(super) enum StreamKind {
-    Plain(Socket),
-    Tls(Box<TlsStream<Socket>>),
-}
+/// Plain, or TLS.
+pub(super) type StreamKind = Either<Socket, Box<TlsStream<Socket>>>;
 
 impl Stream {
     pub(super) fn new(kind: StreamKind, wire: Rc<Wire>) -> Self {
@@ -271,14 +269,14 @@ impl Stream {
     /// A look at the socket at the bottom.
     pub(super) fn window(&self) -> Window {
         match &self.kind {
-            StreamKind::Plain(socket) => socket.window(),
-            StreamKind::Tls(tls) => tls.get_ref().0.window(),
+            Either::Left(socket) => socket.window(),
+            Either::Right(tls) => tls.get_ref().0.window(),
         }
     }
 
     /// Whether the other side chose HTTP/2 when TLS was set up.
     pub(super) fn speaks_http2(&self) -> bool {
-        matches!(&self.kind, StreamKind::Tls(tls) if tls.get_ref().1.alpn_protocol() == Some(b"h2"))
+        matches!(&self.kind, Either::Right(tls) if tls.get_ref().1.alpn_protocol() == Some(b"h2"))
     }
 }
 
@@ -288,10 +286,7 @@ impl AsyncRead for Stream {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let read = match &mut self.kind {
-            StreamKind::Plain(socket) => Pin::new(socket).poll_read(cx, buf),
-            StreamKind::Tls(tls) => Pin::new(tls).poll_read(cx, buf),
-        };
+        let read = Pin::new(&mut self.kind).poll_read(cx, buf);
         if read.is_ready() {
             self.wire.was_read();
         }
@@ -301,10 +296,7 @@ impl AsyncRead for Stream {
 
 impl AsyncWrite for Stream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        match &mut self.kind {
-            StreamKind::Plain(socket) => Pin::new(socket).poll_write(cx, buf),
-            StreamKind::Tls(tls) => Pin::new(tls).poll_write(cx, buf),
-        }
+        Pin::new(&mut self.kind).poll_write(cx, buf)
     }
 
     fn poll_write_vectored(
@@ -312,24 +304,15 @@ impl AsyncWrite for Stream {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        match &mut self.kind {
-            StreamKind::Plain(socket) => Pin::new(socket).poll_write_vectored(cx, bufs),
-            StreamKind::Tls(tls) => Pin::new(tls).poll_write_vectored(cx, bufs),
-        }
+        Pin::new(&mut self.kind).poll_write_vectored(cx, bufs)
     }
 
     fn is_write_vectored(&self) -> bool {
-        match &self.kind {
-            StreamKind::Plain(socket) => socket.is_write_vectored(),
-            StreamKind::Tls(tls) => tls.is_write_vectored(),
-        }
+        self.kind.is_write_vectored()
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let flushed = match &mut self.kind {
-            StreamKind::Plain(socket) => Pin::new(socket).poll_flush(cx),
-            StreamKind::Tls(tls) => Pin::new(tls).poll_flush(cx),
-        };
+        let flushed = Pin::new(&mut self.kind).poll_flush(cx);
         if let Poll::Ready(Ok(())) = flushed {
             self.wire.flushed();
         }
@@ -337,9 +320,6 @@ impl AsyncWrite for Stream {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.kind {
-            StreamKind::Plain(socket) => Pin::new(socket).poll_shutdown(cx),
-            StreamKind::Tls(tls) => Pin::new(tls).poll_shutdown(cx),
-        }
+        Pin::new(&mut self.kind).poll_shutdown(cx)
     }
 }

@@ -8,6 +8,7 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
+use tokio_util::either::Either;
 
 use super::activity::Activity;
 use crate::net::listener;
@@ -43,11 +44,8 @@ enum Refusal {
     Said,
 }
 
-#[derive(Debug)]
-enum Kind {
-    Plain(Socket),
-    Tls(Box<TlsStream<Socket>>),
-}
+/// Plain, or TLS.
+type Kind = Either<Socket, Box<TlsStream<Socket>>>;
 
 /// What lies under TLS, or is spoken over as it is: it sees what the kernel takes.
 #[derive(Debug)]
@@ -70,8 +68,8 @@ impl Stream {
     /// The names that the caller proved to have: with TLS, those in its certificate.
     pub(super) fn client_names(&self) -> ClientNames {
         match &self.kind {
-            Kind::Plain(_) => ClientNames::none(),
-            Kind::Tls(stream) => ClientNames::of(stream.get_ref().1),
+            Either::Left(_) => ClientNames::none(),
+            Either::Right(stream) => ClientNames::of(stream.get_ref().1),
         }
     }
 
@@ -86,8 +84,8 @@ impl Stream {
     ) -> io::Result<Self> {
         let socket = Socket { stream, activity: Rc::clone(&activity) };
         let kind = match tls {
-            Some(acceptor) => Kind::Tls(Box::new(acceptor.accept(socket).await?)),
-            None => Kind::Plain(socket),
+            Some(acceptor) => Either::Right(Box::new(acceptor.accept(socket).await?)),
+            None => Either::Left(socket),
         };
         Ok(Self { kind, ahead: Ahead::default(), refusal: Refusal::None, activity })
     }
@@ -100,7 +98,7 @@ impl Stream {
     /// # Errors
     /// When the connection failed.
     pub(super) async fn protocol(&mut self) -> io::Result<Protocol> {
-        if let Kind::Tls(tls) = &self.kind {
+        if let Either::Right(tls) = &self.kind {
             let http2 = tls.get_ref().1.alpn_protocol() == Some(b"h2");
             return Ok(if http2 { Protocol::Http2 } else { Protocol::Http1 });
         }
@@ -191,10 +189,7 @@ impl AsyncRead for Stream {
             return Poll::Ready(Ok(()));
         }
         let before = buf.filled().len();
-        let read = match &mut self.kind {
-            Kind::Plain(socket) => Pin::new(socket).poll_read(cx, buf),
-            Kind::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
-        };
+        let read = Pin::new(&mut self.kind).poll_read(cx, buf);
         if buf.filled().len() > before {
             self.activity.bytes_came();
         }
@@ -207,10 +202,7 @@ impl AsyncWrite for Stream {
         if self.holds_back() {
             return Poll::Ready(Ok(buf.len()));
         }
-        let taken = match &mut self.kind {
-            Kind::Plain(socket) => Pin::new(socket).poll_write(cx, buf),
-            Kind::Tls(stream) => Pin::new(stream).poll_write(cx, buf),
-        };
+        let taken = Pin::new(&mut self.kind).poll_write(cx, buf);
         self.of(buf.len(), taken)
     }
 
@@ -223,25 +215,16 @@ impl AsyncWrite for Stream {
         if self.holds_back() {
             return Poll::Ready(Ok(length));
         }
-        let taken = match &mut self.kind {
-            Kind::Plain(socket) => Pin::new(socket).poll_write_vectored(cx, bufs),
-            Kind::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
-        };
+        let taken = Pin::new(&mut self.kind).poll_write_vectored(cx, bufs);
         self.of(length, taken)
     }
 
     fn is_write_vectored(&self) -> bool {
-        match &self.kind {
-            Kind::Plain(socket) => socket.is_write_vectored(),
-            Kind::Tls(stream) => stream.is_write_vectored(),
-        }
+        self.kind.is_write_vectored()
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let flushed = match &mut self.kind {
-            Kind::Plain(socket) => Pin::new(socket).poll_flush(cx),
-            Kind::Tls(stream) => Pin::new(stream).poll_flush(cx),
-        };
+        let flushed = Pin::new(&mut self.kind).poll_flush(cx);
         match flushed {
             // Whoever writes here flushes only when it holds nothing back itself.
             Poll::Ready(Ok(())) => self.activity.flushed(),
@@ -255,10 +238,7 @@ impl AsyncWrite for Stream {
         if self.refusal == Refusal::HeldBack {
             return Poll::Ready(Ok(()));
         }
-        match &mut self.kind {
-            Kind::Plain(socket) => Pin::new(socket).poll_shutdown(cx),
-            Kind::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
-        }
+        Pin::new(&mut self.kind).poll_shutdown(cx)
     }
 }
 
