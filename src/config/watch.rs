@@ -65,7 +65,7 @@ impl Files {
     }
 
     fn look(&self) -> Self {
-        Self(self.0.iter().map(|(path, _)| (path.clone(), Print::of(path))).collect())
+        Self(self.0.keys().map(|path| (path.clone(), Print::of(path))).collect())
     }
 }
 
