@@ -76,6 +76,22 @@
 //!
 //! After `absent_for` a replica stops: from then on its part is lent to others again.
 //!
+//! **What callers notice.** In the gap, of g seconds, calls wait: 2.05 s at most as the settings come. After it as many go at
+//! once as after any idle time, up to `burst` and up to the part, since the replica sent nothing for a whole second. Then
+//! turns come evenly. Where a calls a second come and the part is p, no more than half of the ceiling:
+//!
+//! - If a × (g + 1) ≤ p, all that waited go at once, and there are tokens for the next second, too. Whoever comes after the gap
+//!   waits no longer than before the loss: with the ceiling of 200 for three replicas, at up to 21 calls a second each.
+//! - Otherwise calls wait, less and less, until those who waited have gone, g × a / (p − a) after the gap: 2 s at half of
+//!   the part, 18 s at nine tenths of it. No schedule that keeps the part is more than a second quicker: k seconds let
+//!   k × p calls through, and once more p only where all of each second go in its first moment. So that second would cost a clump
+//!   in every one.
+//! - At more than the part they wait as under any ceiling that is too small, until the store is back.
+//!
+//! When the store comes back, the parts are spent until it lends, so nobody waits anew. After a loss that was shorter than the gap
+//! there is no part yet: what waited meanwhile goes the same way, up to half of the ceiling at once for all replicas
+//! together, then evenly. A replica looks for the store five times a second.
+//!
 //! **Who never met the store.** A process that starts while the store is lost has its part, too, once the same time has
 //! passed since it started: by then nothing is under way any more of what others borrowed before, nor of what a process
 //! sent in whose place it is. Otherwise a rollout during an outage would end with gateways that send nothing. If nobody has

@@ -98,7 +98,7 @@ impl Bucket {
             && let Some(part) = leases.part()
         {
             let (ceiling, _) = part.first();
-            self.pace.rested(f64::from(ceiling.limit.get() / 2));
+            self.pace.rested(f64::from(ceiling.limit.get()));
         }
     }
 

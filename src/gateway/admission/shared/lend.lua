@@ -170,9 +170,11 @@ for _ = 1, tonumber(ARGV[13]) do
       rate = even * math.min(most_often, math.max(least, 1 + 2 * (share - 1 / 64)))
       local gap = next_home and (next_home - now) / 1000000 or 0
       if gap * even > 5 and left >= 1 then rate = math.min(rate, left / gap) end
-      local most_credit = math.max(1000, limit * 500)
+      -- After idle time half of the ceiling may go at once, whatever is kept for those who are missing.
+      local burst = p[1] * 500
+      local most_credit = math.max(1000, burst)
       if next(bucket.w) ~= nil then most_credit = math.max(1500, math.floor(rate * 60)) end
-      credit = bucket.c and bucket.c + math.floor(rate * math.max(0, now - bucket.t) / 1000) or limit * 500
+      credit = bucket.c and bucket.c + math.floor(rate * math.max(0, now - bucket.t) / 1000) or burst
       credit = math.min(most_credit, math.max(credit, 0))
     end
   end

@@ -25,13 +25,15 @@ pub(super) struct Setup {
     pub(super) apps: u32,
     /// The ceiling over all of an app's APIs; 0: none.
     pub(super) app_limit: u32,
+    /// Turns at once after idle time; 0: half of the ceiling.
+    pub(super) burst: u32,
     /// Whether connections are always there and answers always quick; else some take long.
     pub(super) quick: bool,
 }
 
 /// Three that share a ceiling of 200.
 pub(super) const THREE: Setup =
-    Setup { seed: 1, replicas: 3, max_replicas: 3, limit: 200, apps: 1, app_limit: 0, quick: true };
+    Setup { seed: 1, replicas: 3, max_replicas: 3, limit: 200, apps: 1, app_limit: 0, burst: 0, quick: true };
 
 /// Calls that are offered to one replica.
 #[derive(Debug, Clone, Copy)]
@@ -41,6 +43,8 @@ pub(super) struct Load {
     /// How much the source weighs that they come from: 1 or 3.
     pub(super) weight: u32,
     pub(super) api: &'static str,
+    /// Whether they come one after another evenly; else as independent callers come.
+    pub(super) is_even: bool,
 }
 
 /// Replicas, their store, and what became of the calls that were offered.
@@ -78,7 +82,7 @@ pub(super) const ABSENT_FOR: Duration = Duration::from_secs(30);
 
 impl Load {
     pub(super) const fn of(replica: usize, per_second: f64) -> Self {
-        Self { replica, per_second, weight: 1, api: API }
+        Self { replica, per_second, weight: 1, api: API, is_even: false }
     }
 }
 
@@ -178,6 +182,18 @@ impl Fleet {
         waits[(waits.len() - 1) * 99 / 100]
     }
 
+    /// The most turns of one replica within so long, between these moments.
+    pub(super) fn most_turns(&self, replica: usize, within: Duration, from: f64, until: f64) -> usize {
+        let (from, until) = (self.at(from), self.at(until));
+        let calls = self.calls();
+        let of_replica = calls.served.iter().filter(|served| served.replica == replica);
+        let mut turns: Vec<_> = of_replica.map(|served| served.granted).collect();
+        turns.retain(|at| (from..until).contains(at));
+        turns.sort_unstable();
+        let count = |first: usize| turns[first..].partition_point(|&at| at < turns[first] + within);
+        (0..turns.len()).map(count).max().unwrap_or(0)
+    }
+
     /// The longest time without an arrival between these moments.
     pub(super) fn longest_pause(&self, from: f64, until: f64) -> Duration {
         let (from, until) = (self.at(from), self.at(until));
@@ -228,7 +244,7 @@ fn replica(setup: Setup, network: &Arc<Network>, number: usize) -> Gate {
         settings.guarantee = Guarantee::Arrival;
         settings.max_wait = Duration::from_secs(3);
         settings.max_waiting = 1_024;
-        settings.burst = None;
+        settings.burst = NonZeroU32::new(setup.burst);
         settings.app_per_second = NonZeroU32::new(setup.app_limit);
     });
     gate.add_apps(setup.apps - 1);
@@ -265,8 +281,8 @@ async fn offer(
     let mut under_way = JoinSet::new();
     let mut at = Instant::now();
     loop {
-        // As independent callers come.
-        at += Duration::from_secs_f64((-(1.0 - random.f64()).ln() / load.per_second).min(60.0));
+        let pause = if load.is_even { 1.0 } else { -(1.0 - random.f64()).ln() };
+        at += Duration::from_secs_f64((pause / load.per_second).min(60.0));
         sleep_until(at).await;
         // Some apps have most of the calls.
         let app = (f64::from(setup.apps) * random.f64().powi(3)) as u32;

@@ -4,10 +4,13 @@ use super::super::shared::StoreMode;
 use super::fleet::{ABSENT_FOR, Fleet, Load, Setup, THREE};
 use super::told::Log;
 use super::*;
+use tokio::time::sleep;
 
 /// From the loss of the store until parts are spent, at most: twice the timeout, half a second, a lease, `transit_max` and a
 /// period after the last word, which is no older than 200 ms.
 const GAP: f64 = 0.1 + 0.5 + 0.2 + 0.25 + 1.0 + 0.05;
+/// The longest time that a token of a quick call is away until its release.
+const LONGEST_AWAY: f64 = 0.0055;
 /// After an epoch began nothing is lent for so long.
 const QUIET: f64 = 1.0 + 0.25 + 0.2 + 0.05;
 
@@ -18,27 +21,93 @@ fn mode(fleet: &Fleet, replica: usize) -> StoreMode {
     fleet.replica(replica).reading().mode
 }
 
-#[tokio::test(start_paused = true)]
-async fn an_outage_delays_calls_in_its_gap_only() {
-    let mut fleet = Fleet::of(THREE).await;
-    for replica in 0..3 {
-        // Less than there is for each without the store.
-        fleet.offer(Load::of(replica, 20.0));
+/// For how many seconds after the end of a gap of `gap` seconds calls wait at `load` calls a second, with so many `tokens`, of
+/// which `burst` may go at once. The others of the first second go evenly, and then each when it is home.
+fn works_off(gap: f64, load: f64, tokens: f64, burst: f64) -> f64 {
+    let waiting = gap * load;
+    match (waiting + load <= tokens, waiting <= burst) {
+        (true, true) => 0.0,
+        (true, false) => (waiting - burst) / (tokens - burst - load),
+        (false, _) => waiting / (tokens - load),
     }
-    fleet.until(5.0).await;
-    fleet.network.lose(true);
-    fleet.until(15.0).await;
-    fleet.network.restart(true);
-    fleet.network.lose(false);
-    fleet.until(25.0).await;
-    fleet.assert_exact();
-    assert_eq!(fleet.refused(), 0);
-    let before = fleet.p99_wait(1.0, 4.9);
-    // The calls that waited through the gap go first, most of them at once.
-    let after_the_gap = 5.0 + GAP + 0.1;
-    let (without, with) = (fleet.p99_wait(after_the_gap, 15.0), fleet.p99_wait(15.0, 25.0));
-    assert!(without < before + ms(100), "{before:?} before, {without:?} without the store");
-    assert!(with < before + ms(100), "{before:?} before, {with:?} since the return");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_outage_delays_calls_in_its_gap_and_until_those_have_gone() {
+    // Up to nine tenths of the part, which is 66 a second.
+    for load in [10.0, 21.0, 33.0, 40.0, 50.0, 59.4] {
+        let mut fleet = Fleet::of(THREE).await;
+        fleet.network.be_reliable();
+        for replica in 0..3 {
+            fleet.offer(Load { is_even: true, ..Load::of(replica, load) });
+        }
+        fleet.until(5.0).await;
+        fleet.network.lose(true);
+        // A token comes round in a second and as long as it is away.
+        let over = 5.0 + GAP + works_off(GAP, load, 66.0 / (1.0 + LONGEST_AWAY), 66.0);
+        fleet.until(over + 5.0).await;
+        fleet.network.restart(true);
+        fleet.network.lose(false);
+        fleet.until(over + 15.0).await;
+        fleet.assert_exact();
+        assert_eq!(fleet.refused(), 0, "of {load} a second");
+        let before = fleet.p99_wait(1.0, 4.9);
+        for (what, from, until) in [("gap", over, over + 5.0), ("return", over + 5.0, over + 15.0)] {
+            let after = fleet.p99_wait(from, until);
+            assert!(
+                after < before + ms(100),
+                "{after:?} after the {what} at {load} a second, {before:?} before"
+            );
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_short_outage_delays_calls_until_those_have_gone_that_waited() {
+    for (lasts, forgets) in [(0.3, false), (0.3, true), (1.5, false)] {
+        for load in [10.0, 18.0, 33.0, 40.0] {
+            let mut fleet = Fleet::of(THREE).await;
+            fleet.network.be_reliable();
+            for replica in 0..3 {
+                fleet.offer(Load { is_even: true, ..Load::of(replica, load) });
+            }
+            fleet.until(5.0).await;
+            fleet.network.lose(true);
+            fleet.until(5.0 + lasts).await;
+            if forgets {
+                fleet.network.restart(false);
+            }
+            fleet.network.lose(false);
+            while (0..3).any(|replica| mode(&fleet, replica) != StoreMode::Shared) {
+                sleep(ms(1)).await;
+            }
+            let gap = fleet.now() - 5.0;
+            // All three together have nine tenths of the ceiling, and half of it at once. Nobody waits for less than 0.1 s.
+            let over = 5.0 + gap + works_off(gap, 3.0 * load, 180.0, 100.0).max(0.1);
+            fleet.until(over + 5.0).await;
+            fleet.assert_exact();
+            let (before, after) = (fleet.p99_wait(1.0, 4.9), fleet.p99_wait(over, over + 5.0));
+            let what = format!("{lasts} s, forgets: {forgets}, {load} a second");
+            assert!(after < before + ms(100), "{after:?} after, {before:?} before: {what}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_the_gap_no_more_go_at_once_than_after_idle_time() {
+    for (burst, at_once) in [(0, 66), (5, 5)] {
+        let mut fleet = Fleet::of(Setup { burst, ..THREE }).await;
+        fleet.offer(Load::of(0, 50.0));
+        fleet.until(5.0).await;
+        fleet.network.lose(true);
+        fleet.until(12.0).await;
+        let turns = fleet.most_turns(0, ms(10), 6.0, 12.0);
+        assert!((at_once..=at_once + 2).contains(&turns), "{turns} at once with burst = {burst}");
+        // They come home at once, and do not leave so again.
+        let later = fleet.most_turns(0, ms(100), 8.0, 12.0);
+        assert!(later <= 10, "{later} in a tenth of a second with burst = {burst}");
+        fleet.assert_exact();
+    }
 }
 
 #[tokio::test(start_paused = true)]

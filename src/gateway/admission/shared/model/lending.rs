@@ -63,10 +63,10 @@ impl Lending<'_> {
                 let until_next = next_home.map(|at| at - now);
                 rate = even_rate(limit_now, left, length, until_next);
                 let waits = !waiters.is_empty();
-                let most = if waits { 1_500.max((rate * 60.0) as i64) } else { 1_000.max(limit_now * 500) };
-                credit = kept_credit.map_or(limit_now * 500, |kept| {
-                    kept + (rate * (now - *at).max(0) as f64 / 1_000.0) as i64
-                });
+                let burst = limit * 500;
+                let most = if waits { 1_500.max((rate * 60.0) as i64) } else { 1_000.max(burst) };
+                credit = kept_credit
+                    .map_or(burst, |kept| kept + (rate * (now - *at).max(0) as f64 / 1_000.0) as i64);
                 credit = credit.max(0).min(most);
             }
         }
