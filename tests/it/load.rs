@@ -1,17 +1,20 @@
 //! Callers who offer calls at a steady rate, whether answers come or not; and how far this machine let anybody run
 //! meanwhile.
 
+use std::error::Error;
 use std::net::SocketAddr;
+use std::panic::resume_unwind;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::Request;
+use http::response::Parts;
 use http_body_util::Full;
 use hyper::client::conn::http2::{SendRequest, handshake};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::TcpSocket;
 use tokio::sync::oneshot;
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::{JoinError, JoinHandle, JoinSet};
 use tokio::time::Instant;
 use usersig_gateway::net::body::read_capped;
 
@@ -26,6 +29,7 @@ pub(crate) struct Caller {
     name: String,
     names: Names,
     max_wait: Option<&'static str>,
+    may_be_cut: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -45,7 +49,8 @@ pub(crate) struct Offered {
 /// How one call ended.
 #[derive(Debug, Clone, Copy)]
 struct Ended {
-    status: u16,
+    /// `None`: its gateway was gone before it was answered.
+    status: Option<u16>,
     /// When it was sent and when its answer was there, since the first was offered.
     sent: Duration,
     answered: Duration,
@@ -66,7 +71,8 @@ impl Caller {
             tokio::spawn(connection);
             senders.push(sender);
         }
-        Self { host: host.to_owned(), senders, name: name.to_owned(), names: Names::One, max_wait: None }
+        let (host, name) = (host.to_owned(), name.to_owned());
+        Self { host, senders, name, names: Names::One, max_wait: None, may_be_cut: false }
     }
 
     /// Makes up another name for each call.
@@ -79,15 +85,25 @@ impl Caller {
         Self { max_wait: Some(max_wait), ..self }
     }
 
+    /// Expects that the gateway may die and cut its calls off. Otherwise such a call is a failure.
+    pub(crate) fn with_calls_that_may_be_cut(self) -> Self {
+        Self { may_be_cut: true, ..self }
+    }
+
     /// Offers so many calls a second for so long, and waits for the end of each.
     pub(crate) async fn offer(&self, api: &str, per_second: u32, span: Duration) -> Offered {
-        let (began, mut calls) = (Instant::now(), JoinSet::new());
+        let (began, mut calls, mut ended) = (Instant::now(), JoinSet::new(), Vec::new());
         let count = (span.as_secs_f64() * f64::from(per_second)) as u32;
         for n in 0..count {
             tokio::time::sleep_until(began + Duration::from_secs(1) * n / per_second).await;
             self.spawn(&mut calls, api, n, began);
+            // A failure is one at once, whether anybody waits for the end or not.
+            ended.extend(std::iter::from_fn(|| calls.try_join_next()).map(of_call));
         }
-        Offered { calls: calls.join_all().await, span }
+        while let Some(call) = calls.join_next().await {
+            ended.push(of_call(call));
+        }
+        Offered { calls: ended, span }
     }
 
     /// Offers so many calls at once, and waits for the end of each.
@@ -109,7 +125,18 @@ impl Caller {
         if let Some(max_wait) = self.max_wait {
             request = request.header("x-gateway-max-wait", max_wait);
         }
-        calls.spawn(end_of(sender, request.body(Full::new(Bytes::from_static(b"{}"))).unwrap(), began));
+        let request = request.body(Full::new(Bytes::from_static(b"{}"))).unwrap();
+        let may_be_cut = self.may_be_cut;
+        calls.spawn(async move {
+            match end_of(sender, request, began).await {
+                Ok(ended) => ended,
+                Err(_) if may_be_cut => {
+                    let now = began.elapsed();
+                    Ended { status: None, sent: now, answered: now, waited: Duration::ZERO }
+                }
+                Err(error) => panic!("a call was cut off: {error}"),
+            }
+        });
     }
 }
 
@@ -117,15 +144,23 @@ async fn end_of(
     mut sender: SendRequest<Full<Bytes>>,
     request: Request<Full<Bytes>>,
     began: Instant,
-) -> Ended {
-    sender.ready().await.unwrap();
+) -> Result<Ended, Box<dyn Error>> {
+    sender.ready().await?;
     let sent = began.elapsed();
-    let (head, body) = sender.send_request(request).await.unwrap().into_parts();
-    read_capped(body, 1 << 20).await.unwrap();
+    let (head, body) = sender.send_request(request).await?.into_parts();
+    read_capped(body, 1 << 20).await?;
+    let status = Some(head.status.as_u16());
+    Ok(Ended { status, sent, answered: began.elapsed(), waited: waited(&head) })
+}
+
+fn waited(head: &Parts) -> Duration {
     let timing = head.headers["server-timing"].to_str().unwrap();
     let wait = timing.split(", ").find_map(|part| part.strip_prefix("wait;dur="));
-    let waited = Duration::from_secs_f64(wait.map_or(0.0, |wait| wait.parse().unwrap()) / 1e3);
-    Ended { status: head.status.as_u16(), sent, answered: began.elapsed(), waited }
+    Duration::from_secs_f64(wait.map_or(0.0, |wait| wait.parse().unwrap()) / 1e3)
+}
+
+fn of_call(ended: Result<Ended, JoinError>) -> Ended {
+    ended.unwrap_or_else(|error| resume_unwind(error.into_panic()))
 }
 
 impl Offered {
@@ -135,13 +170,16 @@ impl Offered {
 
     /// How many calls ended with this HTTP status.
     pub(crate) fn with_status(&self, status: u16) -> usize {
-        self.calls.iter().filter(|ended| ended.status == status).count()
+        self.calls.iter().filter(|ended| ended.status == Some(status)).count()
     }
 
     /// How many calls were served while calls were offered, from so many seconds after the first one on.
     pub(crate) fn served_after(&self, from: f64) -> usize {
         let within = Duration::from_secs_f64(from)..self.span;
-        self.calls.iter().filter(|ended| ended.status == 200 && within.contains(&ended.answered)).count()
+        self.calls
+            .iter()
+            .filter(|ended| ended.status == Some(200) && within.contains(&ended.answered))
+            .count()
     }
 
     /// How many calls a second were really offered: on a slow machine fewer than were meant.
@@ -152,10 +190,21 @@ impl Offered {
 
     /// How long 95 of 100 calls waited for their turn at most.
     pub(crate) fn p95_wait(&self) -> Duration {
-        let mut waits: Vec<_> = self.calls.iter().map(|ended| ended.waited).collect();
-        waits.sort_unstable();
-        waits[(waits.len() - 1) * 95 / 100]
+        wait_of(95, self.calls.iter())
     }
+
+    /// How long 99 of 100 calls waited at most that were sent between these moments, in seconds since the first one.
+    pub(crate) fn p99_wait_of_sent(&self, from: f64, until: f64) -> Duration {
+        let within = Duration::from_secs_f64(from)..Duration::from_secs_f64(until);
+        wait_of(99, self.calls.iter().filter(|ended| within.contains(&ended.sent)))
+    }
+}
+
+/// How long so many of 100 of these calls waited for their turn at most.
+fn wait_of<'a>(of_100: usize, calls: impl Iterator<Item = &'a Ended>) -> Duration {
+    let mut waits: Vec<_> = calls.map(|ended| ended.waited).collect();
+    waits.sort_unstable();
+    waits[(waits.len() - 1) * of_100 / 100]
 }
 
 /// Watches for times in which this machine lets nobody run: on a busy one, they are most of the time. It calls the

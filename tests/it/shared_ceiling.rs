@@ -86,7 +86,7 @@ async fn gateways_come_and_go_and_die() {
     let mut offers = Offers::new(&fleet);
     let dies = gateways.remove(0);
     let goes = gateways.remove(0);
-    offers.to(&dies, 2 * LIMIT, seconds(9));
+    offers.until_death_of(&dies, 2 * LIMIT, seconds(9));
     offers.to(&goes, LIMIT, seconds(6));
     offers.until(2.0).await;
     let stays = fleet.gateway().await;
@@ -107,7 +107,7 @@ async fn gateways_come_and_go_and_die() {
     offers.to(&again, LIMIT, seconds(5));
     offers.until(18.0).await;
     let with = fleet.delivered(16.5, 18.0);
-    offers.abandon();
+    offers.abandon().await;
     let running = judged(&stalls.end().await);
 
     fleet.assert_exact();
@@ -193,7 +193,7 @@ async fn the_store_is_lost(loss: Loss) {
     }
     let back = offers.now();
     offers.until(back + 8.0).await;
-    offers.abandon();
+    offers.abandon().await;
     let running = judged(&stalls.end().await);
 
     fleet.assert_exact();
@@ -254,7 +254,7 @@ async fn the_store_is_cut_off_from_one_of_three() {
     let modes = [store_mode(&gateways[0]).await, store_mode(&gateways[2]).await];
     network.swallow(false);
     offers.until(17.0).await;
-    offers.abandon();
+    offers.abandon().await;
     let running = judged(&stalls.end().await);
 
     fleet.assert_exact();
@@ -285,7 +285,7 @@ async fn the_store_is_lost_while_one_has_all_the_demand() {
     offers.to(&gateways[1], LIMIT, seconds(9));
     offers.to(&gateways[2], LIMIT, seconds(9));
     offers.until(11.0).await;
-    offers.abandon();
+    offers.abandon().await;
     let running = judged(&stalls.end().await);
     fleet.assert_exact();
     let without = fleet.delivered(6.0, 11.0);
@@ -306,7 +306,7 @@ async fn gateways_are_stopped_and_go_on() {
     }
     let (first, second, third) = (&gateways[0], &gateways[1], &gateways[2]);
     tokio::join!(stops(first, PAUSES), stops(second, PAUSES), stops(third, PAUSES));
-    offers.abandon();
+    offers.abandon().await;
     fleet.assert_exact();
 }
 
@@ -342,7 +342,7 @@ async fn a_small_ceiling_is_kept(limit: u32) {
     fleet.redis.kill();
     // A slot for each of three takes 2.6 s.
     offers.until(21.0).await;
-    offers.abandon();
+    offers.abandon().await;
     let running = judged(&stalls.end().await);
     fleet.assert_exact();
     // One call more or less is a matter of where the count begins.
@@ -373,7 +373,7 @@ async fn a_gateway_that_starts_without_the_store_has_its_part_after_the_gap() {
     offers.to(&gateway, LIMIT / 2, seconds(9));
     offers.until(8.0).await;
     let status = status_json(&gateway).await;
-    offers.abandon();
+    offers.abandon().await;
     let running = judged(&stalls.end().await);
     let store = &status["store"];
     assert_eq!(store["mode"], "degraded", "{store}");

@@ -1,6 +1,7 @@
 //! A sandbox, a Redis, and gateways that share one ceiling through it.
 
 use std::ops::Deref;
+use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -151,10 +152,19 @@ impl Offers {
 
     /// So many a second to this gateway from now on, whether it answers or not.
     pub(crate) fn to(&mut self, gateway: &Serving, per_second: u32, span: Duration) {
+        self.by(gateway, per_second, span, |caller| caller);
+    }
+
+    /// The same where the gateway is going to die.
+    pub(super) fn until_death_of(&mut self, gateway: &Serving, per_second: u32, span: Duration) {
+        self.by(gateway, per_second, span, Caller::with_calls_that_may_be_cut);
+    }
+
+    fn by(&mut self, gateway: &Serving, per_second: u32, span: Duration, such: fn(Caller) -> Caller) {
         let (address, number) = (gateway.gateway.clone(), self.count);
         self.count += 1;
         self.under_way.spawn(async move {
-            let caller = Caller::new(&address, "127.0.0.1", "load").await;
+            let caller = such(Caller::new(&address, "127.0.0.1", "load").await);
             (number, caller.offer(API, per_second, span).await)
         });
     }
@@ -175,9 +185,17 @@ impl Offers {
         ended.into_iter().map(|(_, statuses)| statuses).collect()
     }
 
-    /// Nobody waits for the calls any more.
-    pub(crate) fn abandon(mut self) {
+    /// Every caller hangs up, before anything else ends: what would be cut off then would look like a failure. A call that
+    /// failed before is one.
+    pub(crate) async fn abandon(mut self) {
         self.under_way.abort_all();
+        while let Some(ended) = self.under_way.join_next().await {
+            if let Err(error) = ended
+                && error.is_panic()
+            {
+                resume_unwind(error.into_panic());
+            }
+        }
     }
 }
 

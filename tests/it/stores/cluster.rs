@@ -102,7 +102,7 @@ async fn the_slot_moves_and_its_master_dies() {
     tells(&cluster.nodes[3], "INFO replication", "role:master").await;
     let follows = offers.now();
     offers.until(follows + 7.0).await;
-    offers.abandon();
+    offers.abandon().await;
     let running = judged(&stalls.end().await);
 
     arrivals.assert_exact();

@@ -84,7 +84,7 @@ async fn the_master_dies_and_its_replica_takes_over() {
     // Who was the master comes back, and takes itself for it still.
     watched.master.restart_empty().await;
     offers.until(follows + 8.0).await;
-    offers.abandon();
+    offers.abandon().await;
     let running = judged(&stalls.end().await);
 
     arrivals.assert_exact();
