@@ -274,6 +274,40 @@ async fn the_store_is_cut_off_from_one_of_three() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[allow(clippy::print_stdout, reason = "its figures are for whoever runs it with --nocapture")]
+async fn an_outage_delays_calls_in_its_gap_and_until_those_have_gone() {
+    let mut fleet = Fleet::of(LIMIT).await;
+    let gateways = fleet.gateways(3).await;
+    let stalls = Stalls::watch(&gateways[0].gateway).await;
+    let mut offers = Offers::new(&fleet);
+    // Each has a part of 20 a second. Of 4 a second, all that come in a gap of 2.9 s and the second after it may go at once;
+    // of 8 a second, the last that waited goes 2.9 s × 8 / (20 - 8) after the gap.
+    let loads = [(4, 0.0), (4, 0.0), (8, 1.95)];
+    for (gateway, (per_second, _)) in gateways.iter().zip(loads) {
+        offers.to(gateway, per_second, seconds(14));
+    }
+    offers.until(3.0).await;
+    fleet.redis.kill();
+    offers.until(10.0).await;
+    fleet.redis.restart_empty().await;
+    let ended = offers.end().await;
+    let stalls = stalls.end().await;
+    let running = judged(&stalls);
+
+    fleet.assert_exact();
+    let most = Duration::from_secs_f64(0.1 + stalls.longest_stall);
+    for (offered, (per_second, works_off)) in ended.iter().zip(loads) {
+        let over = 3.0 + 2.9 + 0.2 + works_off;
+        let (gap, after) = (offered.p99_wait_of_sent(3.0, 6.0), offered.p99_wait_of_sent(over, 14.0));
+        println!("{per_second} a second: {gap:?} in the gap, {after:?} from {over} s on");
+        assert!(gap >= seconds(1), "{gap:?} in the gap: the store was not lost");
+        assert!(running == 0.0 || after < most, "{after:?} of {per_second} a second: {}", fleet.timeline());
+        let served = offered.with_status(200);
+        assert!(running == 0.0 || served == offered.len(), "{served} of {}", offered.len());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_store_is_lost_while_one_has_all_the_demand() {
     let mut fleet = Fleet::of(LIMIT).await;
     let gateways = fleet.gateways(3).await;
