@@ -1,11 +1,12 @@
 //! A master and its replica behind Sentinels: the master dies, and the replica takes its place.
 
 use std::fs;
+use std::path::Path;
 use std::time::Duration;
 
 use tempfile::TempDir;
 
-use super::{is_told, tells, until};
+use super::{is_told, serve, tells, until};
 use crate::load::Stalls;
 use crate::redis_server::{RedisServer, free_port};
 use crate::shared_ceiling::fleet::{Arrivals, LIMIT, Offers, have_met, is_shared, status_json};
@@ -27,13 +28,7 @@ impl Watched {
         let replica = RedisServer::start_with(&["--replicaof", &of]).await;
         let (folder, mut sentinels) = (tempfile::tempdir().unwrap(), Vec::new());
         for n in 0..3 {
-            let file = folder.path().join(format!("sentinel{n}.conf"));
-            let text = format!(
-                "sentinel monitor shop {of} 2\nsentinel down-after-milliseconds shop 1000\n\
-                 sentinel failover-timeout shop 5000\n"
-            );
-            fs::write(&file, text).unwrap();
-            let sentinel = RedisServer::start_with(&[file.to_str().unwrap(), "--sentinel"]).await;
+            let sentinel = sentinel_of(&master, &folder.path().join(format!("sentinel{n}.conf"))).await;
             let rights = "+@connection +sentinel|get-master-addr-by-name";
             let _: () = sentinel.says(&format!("ACL SETUSER gateway on >{PASSWORD} {rights}")).await;
             sentinels.push(sentinel);
@@ -43,6 +38,17 @@ impl Watched {
         }
         Self { master, replica, sentinels, _folder: folder }
     }
+}
+
+/// One that watches this master, which it calls `shop`.
+async fn sentinel_of(master: &RedisServer, file: &Path) -> RedisServer {
+    let text = format!(
+        "sentinel monitor shop 127.0.0.1 {} 2\nsentinel down-after-milliseconds shop 1000\n\
+         sentinel failover-timeout shop 5000\n",
+        master.port()
+    );
+    fs::write(file, text).unwrap();
+    RedisServer::start_with(&[file.to_str().unwrap(), "--sentinel"]).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -94,6 +100,24 @@ async fn the_master_dies_and_its_replica_takes_over() {
         "{delivered} after {follows}, where there was time for {running}: {}",
         arrivals.timeline()
     );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn where_sentinels_disagree_the_master_counts_that_most_of_them_name() {
+    // Both take themselves for one.
+    let (old, new) = (RedisServer::start().await, RedisServer::start().await);
+    let folder = tempfile::tempdir().unwrap();
+    let mut sentinels = Vec::new();
+    for (n, master) in [&old, &new, &new].into_iter().enumerate() {
+        sentinels.push(sentinel_of(master, &folder.path().join(format!("sentinel{n}.conf"))).await);
+    }
+    let addresses: Vec<_> = sentinels.iter().map(RedisServer::address).collect();
+    let arrivals = Arrivals::under(LIMIT).await;
+    let url = format!("url = \"redis-sentinel://{}/shop\"", addresses.join(","));
+    // Each connects anew, and hears the Sentinels in another order.
+    serve(&[(); 3].map(|()| arrivals.serving(&url, &[]))).await;
+    assert_ne!(new.says::<u64>("DBSIZE").await, 0);
+    assert_eq!(old.says::<u64>("DBSIZE").await, 0, "the old master has never heard of anybody");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
