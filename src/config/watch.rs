@@ -103,6 +103,18 @@ mod tests {
         files
     }
 
+    #[test]
+    fn a_file_that_is_named_twice_is_looked_at_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut files = files(&folder.path().join("a.toml"));
+        files.note(&folder.path().join("a.toml"));
+        files.note(&folder.path().join("b.toml"));
+        assert_eq!(format!("{files:?}"), "Files(2)");
+        assert!(!files.differ());
+        fs::write(folder.path().join("b.toml"), "").unwrap();
+        assert!(files.differ());
+    }
+
     async fn stays(files: &Files) -> bool {
         timeout(A_WHILE, files.changed()).await.is_err()
     }

@@ -4,25 +4,43 @@ use super::*;
 use crate::model::endpoint::Endpoint;
 use crate::net::client::Roots;
 
+fn app(name: &str, sdkappid: u64) -> App {
+    App {
+        name: name.parse().unwrap(),
+        sdkappid: SdkAppId::try_from(sdkappid).unwrap(),
+        identifier: "administrator".parse().unwrap(),
+        keys: Vec::new(),
+        region: None,
+        endpoints: Endpoints::private(vec![Endpoint::https("localhost")]),
+        extra_roots: Roots::default(),
+    }
+}
+
 fn with_apps(named: &[(&str, u64)], default: Option<&str>) -> Apps {
     let mut apps = Apps::default();
     for &(name, sdkappid) in named {
-        let app = App {
-            name: name.parse().unwrap(),
-            sdkappid: SdkAppId::try_from(sdkappid).unwrap(),
-            identifier: "administrator".parse().unwrap(),
-            keys: Vec::new(),
-            region: None,
-            endpoints: Endpoints::private(vec![Endpoint::https("localhost")]),
-            extra_roots: Roots::default(),
-        };
-        apps.add(app, default == Some(name)).unwrap();
+        apps.add(app(name, sdkappid), default == Some(name)).unwrap();
     }
     apps
 }
 
 fn live_and_chat() -> Apps {
     with_apps(&[("live", 1_400_000_001), ("chat.eu", 20_000_002)], Some("live"))
+}
+
+#[test]
+fn what_apps_have_in_common_lies_in_memory_once() {
+    let mut apps = Apps::default();
+    for (name, sdkappid) in [("live", 1_400_000_001), ("chat.eu", 20_000_002)] {
+        let roots = vec![vec![1, 2, 3].into()].into();
+        apps.add(App { extra_roots: roots, ..app(name, sdkappid) }, false).unwrap();
+    }
+    let [chat, live] = apps.all()[..] else { panic!("two apps") };
+    assert_eq!((chat.name.as_str(), live.name.as_str()), ("chat.eu", "live"), "in the order of names");
+    let authorities = [chat, live].map(|app| [&app.endpoints.v4[0], &app.endpoints.v1[0]]);
+    let first = authorities[0][0].authority().as_ptr();
+    assert!(authorities.iter().flatten().all(|endpoint| endpoint.authority().as_ptr() == first));
+    assert_eq!(chat.extra_roots.as_ptr(), live.extra_roots.as_ptr());
 }
 
 /// `app forwarded-path`, or the error's text.

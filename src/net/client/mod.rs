@@ -2,8 +2,8 @@
 //!
 //! Each worker has a [`Client`] of its own, so nothing here is shared between threads and nothing needs to be `Send`.
 //! A call comes in with an endpoint; [`Client::connection`] gives a connection that stands: an idle one, tested at
-//! that moment, or a new one, for which the host's addresses are looked up anew (they change). [`Connection::send`]
-//! consumes it, tells a [`Departure`] how far the request came, and gives the response, whose body brings the
+//! that moment unless it was in use just before, or a new one, for which the host's addresses are looked up anew (they
+//! change). [`Connection::send`] consumes it, tells a [`Departure`] how far the request came, and gives the response, whose body brings the
 //! connection back to the pool when it was read to its end.
 //!
 //! Over HTTP/1.1 the connection is driven by the call's own task: no other task, no channel between threads. Over

@@ -59,3 +59,36 @@ impl<K, H> Default for Handles<K, H> {
         Self { first: OnceLock::new(), others: RwLock::default() }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    #[test]
+    fn each_key_keeps_the_handle_that_was_made_first() {
+        let handles = Handles::default();
+        assert!(handles.find(&1).is_none());
+        let made = [1, 2, 3].map(|key| handles.find_or(&key, || Arc::new(key)));
+        for (key, made) in (1..).zip(&made) {
+            assert!(Arc::ptr_eq(made, &handles.find(&key).unwrap()));
+            assert!(Arc::ptr_eq(made, &handles.find_or(&key, || unreachable!("it is there"))));
+        }
+        assert!(handles.find(&4).is_none());
+        let mut seen = Vec::new();
+        handles.each(|&key, handle| seen.push((key, **handle)));
+        seen.sort_unstable();
+        assert_eq!((seen, handles.len()), (vec![(1, 1), (2, 2), (3, 3)], 3));
+    }
+
+    #[test]
+    fn threads_that_ask_at_once_get_the_same() {
+        let handles = Handles::default();
+        let made = std::thread::scope(|scope| {
+            let asking = [(); 8].map(|()| scope.spawn(|| handles.find_or(&1, || Arc::new(0))));
+            asking.map(|asked| asked.join().unwrap())
+        });
+        assert!(made.iter().all(|handle| Arc::ptr_eq(handle, &made[0])));
+    }
+}
