@@ -162,7 +162,7 @@ async fn exchange(
         deadline,
         room: Arc::clone(means.room),
     };
-    let taken_in = outcome::take_in(answer, &headers, usersig, rules).await;
+    let taken_in = pin!(outcome::take_in(answer, &headers, usersig, rules)).await;
     let reading = match &taken_in {
         Ok(TakenIn::Whole(whole)) => Some(&whole.reading),
         _ => None,
