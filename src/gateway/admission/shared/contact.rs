@@ -281,7 +281,6 @@ impl Contact {
     pub(super) fn meet(&self, nonce: String, leaves: bool, now: Instant) -> Option<Meet> {
         let mut state = self.lock();
         let opening = state.opening(now)?;
-        (state.last_meet, state.next_meet) = (now, now + MEET_EVERY);
         let spent = match state.phase {
             Phase::Lost { last, has_part } => {
                 has_part && now >= self.standing().part_from(last, Duration::ZERO)
@@ -290,6 +289,9 @@ impl Contact {
             Phase::Returning { .. } => true,
             Phase::InTouch { .. } => false,
         };
+        // The part is spent for a lease from each such word on, so the next one is heard before that ends.
+        let next = if spent { LEASE / 2 } else { MEET_EVERY };
+        (state.last_meet, state.next_meet) = (now, now + next);
         Some(Meet {
             opening,
             nonce,

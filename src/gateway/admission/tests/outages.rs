@@ -94,6 +94,23 @@ async fn a_short_outage_delays_calls_until_those_have_gone_that_waited() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn parts_are_spent_without_a_pause_until_the_store_lends_again() {
+    let fleet = Fleet::of(THREE).await;
+    fleet.network.be_reliable();
+    fleet.network.lose(true);
+    fleet.until(5.0).await;
+    fleet.network.restart(true);
+    fleet.network.lose(false);
+    for replica in 0..3 {
+        while mode(&fleet, replica) == StoreMode::Degraded {
+            sleep(Duration::from_micros(100)).await;
+        }
+        assert_eq!(mode(&fleet, replica), StoreMode::Shared, "{} s after the return", fleet.now() - 5.0);
+    }
+    assert!(fleet.now() >= 6.0, "the store lent at once");
+}
+
+#[tokio::test(start_paused = true)]
 async fn after_the_gap_no_more_go_at_once_than_after_idle_time() {
     for (burst, at_once) in [(0, 66), (5, 5)] {
         let mut fleet = Fleet::of(Setup { burst, ..THREE }).await;
