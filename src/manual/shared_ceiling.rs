@@ -90,7 +90,8 @@
 //!
 //! When the store comes back, the parts are spent until it lends, so nobody waits anew. After a loss that was shorter than the gap
 //! there is no part yet: what waited meanwhile goes the same way, up to half of the ceiling at once for all replicas
-//! together, then evenly. A replica looks for the store five times a second.
+//! together, then evenly. A replica looks for the store five times a second, and ten times while its part is spent, so that
+//! no pause comes between where the store answers within a tenth of a second.
 //!
 //! **Who never met the store.** A process that starts while the store is lost has its part, too, once the same time has
 //! passed since it started: by then nothing is under way any more of what others borrowed before, nor of what a process

@@ -81,9 +81,9 @@ impl Pool {
         if let Some(lease) = host.http2.iter().find_map(Handle::lease) {
             return Some(Kind::Http2(lease));
         }
-        while let Some((since, mut lease)) = host.http1.pop() {
-            let just_answered = now.duration_since(since) < HOT && lease.has_no_news();
-            if now.duration_since(lease.made()) < MAX_AGE && (just_answered || lease.stands()) {
+        // Each is asked for, though it may have answered just now: what came meanwhile would else be the next call's answer.
+        while let Some((_, mut lease)) = host.http1.pop() {
+            if now.duration_since(lease.made()) < MAX_AGE && lease.stands() {
                 return Some(Kind::Http1(lease));
             }
         }
@@ -184,10 +184,6 @@ fn keep_swept(pool: &Rc<RefCell<Pool>>) {
     });
 }
 
-/// Of a connection that answered within this time and has not said since that it closes, the kernel is not asked: few servers
-/// close so soon, and what the event loop heard at its last turn, less than a millisecond ago on a busy worker, is hardly
-/// older than what is on its way here from Tencent and no look could show.
-pub(super) const HOT: Duration = Duration::from_millis(5);
 /// Idle connections that one worker keeps to one endpoint.
 pub(super) const MAX_IDLE: usize = 512;
 /// Tencent's idle timeout is not published; nginx, which its answers name, closes after 75 s by default.

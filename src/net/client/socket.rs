@@ -1,7 +1,7 @@
 //! A TCP socket whose state can be tested at a given moment.
 //!
 //! Tokio learns of a closed connection only when its event loop next turns, which may be after a request was written
-//! to it. A test at checkout must know now, so it asks the kernel itself, unless the connection was in use just before.
+//! to it. A test at checkout must know now, so it asks the kernel itself.
 
 use std::cell::RefCell;
 use std::io::{self, Read};
@@ -11,7 +11,7 @@ use std::rc::{Rc, Weak};
 use std::task::{Context, Poll};
 
 use socket2::SockRef;
-use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
 use super::wire::Wire;
@@ -64,12 +64,6 @@ fn too_late() -> io::Error {
 }
 
 impl Window {
-    /// Whether the event loop has heard of something to read, or of the end, since the last read. Asks nobody.
-    pub(super) fn has_news(&self) -> bool {
-        let Some(tcp) = self.0.upgrade() else { return true };
-        tcp.borrow().try_io(Interest::READABLE, || Ok(())).is_ok()
-    }
-
     /// What lies unread at this moment.
     pub(super) fn look(&self) -> Unread {
         let Some(tcp) = self.0.upgrade() else { return Unread::End };

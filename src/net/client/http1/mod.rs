@@ -160,11 +160,6 @@ impl Lease {
         self.home.clone().take_in_http1(self);
     }
 
-    /// Whether nothing came since its last answer, as the event loop knows since its last turn.
-    pub(super) fn has_no_news(&self) -> bool {
-        !self.window.has_news()
-    }
-
     /// Whether it is idle and the other side has not closed it, as the kernel knows at this moment.
     pub(super) fn stands(&mut self) -> bool {
         match self.window.look() {
