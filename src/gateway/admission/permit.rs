@@ -23,8 +23,6 @@ pub struct Permit {
     stage: Stage,
     /// When the call had it.
     at: Instant,
-    /// How the API's ceiling stood when the answer came.
-    remaining: Vec<Remaining>,
 }
 
 /// Which tokens were taken.
@@ -75,12 +73,12 @@ impl Permit {
     /// These tokens were taken for it.
     pub(super) fn new(book: Arc<Book>, taken: Taken) -> Self {
         let at = taken.granted;
-        Self { taken: Some((book, taken)), stage: Stage::Held, at, remaining: Vec::new() }
+        Self { taken: Some((book, taken)), stage: Stage::Held, at }
     }
 
     /// No ceiling is kept.
     pub(super) fn without_ceiling(now: Instant) -> Self {
-        Self { taken: None, stage: Stage::Held, at: now, remaining: Vec::new() }
+        Self { taken: None, stage: Stage::Held, at: now }
     }
 
     /// The call had it only then, since it had to wait.
@@ -134,7 +132,7 @@ impl Permit {
         // An answer to a request that was not read to its end counts as sent now.
         self.sent();
         if let (Stage::Sent(in_transit), Some((book, taken))) = (self.stage, &mut self.taken) {
-            self.remaining = book.answered(taken, in_transit);
+            book.answered(taken, in_transit);
             self.stage = Stage::Answered;
         }
     }
@@ -145,11 +143,10 @@ impl Permit {
         self.stage != Stage::Held
     }
 
-    /// How the API's ceiling stood when the answer came, a line for each of its periods; none without a ceiling. To be asked
-    /// once.
+    /// How the API's ceiling stands, a line for each of its periods; none without a ceiling.
     #[must_use]
-    pub fn remaining(&mut self) -> Vec<Remaining> {
-        std::mem::take(&mut self.remaining)
+    pub fn remaining(&self) -> Vec<Remaining> {
+        self.taken.as_ref().map(|(book, taken)| book.remaining(taken)).unwrap_or_default()
     }
 }
 

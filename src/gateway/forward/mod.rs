@@ -267,7 +267,7 @@ impl Departing<'_> {
                 Ok(response) => {
                     ended(endpoint, Attempt::Answered);
                     self.means.health.answered(&self.health, endpoint, visit, &response.headers);
-                    let remaining = self.leaving.permit.borrow_mut().remaining();
+                    let remaining = self.leaving.permit.borrow().remaining();
                     return Ok(Reply { response, endpoint: endpoint.clone(), began, remaining });
                 }
                 Err(Cause::Broken(_)) if reused && !self.leaving.permit.borrow().may_have_arrived() => {

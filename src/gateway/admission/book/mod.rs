@@ -257,8 +257,8 @@ impl Book {
         in_transit
     }
 
-    /// The first byte of a call's answer came. Gives how the ceiling of its API stands then, as long as the lock is held.
-    pub(super) fn answered(&self, taken: &mut Taken, mut in_transit: TakenInTransit) -> Vec<Remaining> {
+    /// The first byte of a call's answer came.
+    pub(super) fn answered(&self, taken: &mut Taken, mut in_transit: TakenInTransit) {
         let mut state = self.lock();
         let now = Instant::now();
         state.each_taken(taken, |bucket, hold, of| {
@@ -266,12 +266,6 @@ impl Book {
                 hold.answered(bucket, token, now);
             }
         });
-        let remaining = |(ceiling, used): (Ceiling, u32)| Remaining {
-            ceiling,
-            remaining: ceiling.limit.get().saturating_sub(used),
-        };
-        let of_api = state.taken_of_api(taken);
-        of_api.map(|bucket| bucket.standing(now).map(remaining).collect()).unwrap_or_default()
     }
 
     /// The tokens of a call come back that wrote nothing, and go to those who wait.
@@ -292,6 +286,19 @@ impl Book {
         self.watch(&mut state, now);
         drop(state);
         drop(unclaimed);
+    }
+
+    /// How the ceiling of a call's API stands.
+    pub(super) fn remaining(&self, taken: &Taken) -> Vec<Remaining> {
+        let mut state = self.lock();
+        let standing = state.taken_of_api(taken).map(|bucket| {
+            let remaining = |(ceiling, used): (Ceiling, u32)| Remaining {
+                ceiling,
+                remaining: ceiling.limit.get().saturating_sub(used),
+            };
+            bucket.standing(Instant::now()).map(remaining).collect()
+        });
+        standing.unwrap_or_default()
     }
 
     /// Forgets what has been idle for long. Says whether nothing is left.
