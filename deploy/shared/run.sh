@@ -35,12 +35,9 @@ main() {
     offer
     echo
     echo "Ctrl-C ends it."
-    # In the background, so that a signal is heard at once; and not for long, because one that comes in the moment before the
-    # shell waits is only heard when the waiting is over.
-    while :; do
-        sleep 1 &
-        wait $!
-    done
+    # In the background, so that a signal is heard at once.
+    sleep infinity &
+    wait $!
 }
 
 find_program() {
