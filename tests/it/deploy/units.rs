@@ -60,8 +60,11 @@ fn compose_takes_the_files() {
 #[test]
 fn the_script_shows_that_three_gateways_keep_one_ceiling() {
     let ports: Vec<_> = (0..8).map(|_| free_port()).collect();
-    let mut script = Command::new(deploy().join("shared/run.sh"));
+    // A shell cannot hear what was ignored when it began, as SIGINT is in all that a script runs in the background.
+    let mut script = Command::new("env");
     script
+        .arg("--default-signal=INT")
+        .arg(deploy().join("shared/run.sh"))
         .arg("3")
         .env("USERSIG_GATEWAY", env!("CARGO_BIN_EXE_usersig-gateway"))
         // A busy machine proves nothing wrong.
