@@ -10,6 +10,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
 use usersig_gateway::clock::SystemClock;
 use usersig_gateway::model::endpoint::Endpoint;
 use usersig_gateway::sandbox::{Effect, Fault, Sandbox, SandboxApp, Settings};
@@ -153,7 +154,7 @@ async fn ipv6_and_names_are_reached_too() {
 async fn calls_go_through_an_egress_proxy_and_not_around_it() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let proxy = format!("http://{}", listener.local_addr().unwrap());
-    let tunnels = Arc::new(AtomicUsize::new(0));
+    let tunnels = Arc::<Tunnels>::default();
     let proxying = tokio::spawn(connect_proxy(listener, Arc::clone(&tunnels)));
     let builder = Builder::new().tuned({
         let proxy = proxy.parse().unwrap();
@@ -161,12 +162,13 @@ async fn calls_go_through_an_egress_proxy_and_not_around_it() {
     });
     let world = builder.start().await;
     calls_succeed(&world, 3).await;
-    assert_eq!(tunnels.load(Ordering::Relaxed), 1);
+    assert_eq!(tunnels.opened.load(Ordering::Relaxed), 1);
     assert_eq!(world.report().connections, 1);
 
-    // Without it nothing is sent at all.
+    // Without it nothing is sent at all, once the connection is gone: its goodbye comes after the answer.
     world.sandbox.control().inject(Fault::new(Effect::CloseAnnounced)).unwrap();
     calls_succeed(&world, 1).await;
+    tunnels.ended.notified().await;
     proxying.abort();
     _ = proxying.await;
     let answer = world.call(READ, "{}").await;
@@ -183,11 +185,20 @@ async fn calls_succeed(world: &World, calls: usize) {
     }
 }
 
+/// What a proxy tunnelled.
+#[derive(Default)]
+struct Tunnels {
+    opened: AtomicUsize,
+    /// Told whenever both sides of one have closed it.
+    ended: Notify,
+}
+
 /// Tunnels to wherever CONNECT says, until it is aborted.
-async fn connect_proxy(listener: TcpListener, tunnels: Arc<AtomicUsize>) {
+async fn connect_proxy(listener: TcpListener, tunnels: Arc<Tunnels>) {
     loop {
         let (mut client, _) = listener.accept().await.unwrap();
-        tunnels.fetch_add(1, Ordering::Relaxed);
+        tunnels.opened.fetch_add(1, Ordering::Relaxed);
+        let tunnels = Arc::clone(&tunnels);
         tokio::spawn(async move {
             let mut head = Vec::new();
             while !head.ends_with(b"\r\n\r\n") {
@@ -198,6 +209,7 @@ async fn connect_proxy(listener: TcpListener, tunnels: Arc<AtomicUsize>) {
             let mut server = TcpStream::connect(target).await.unwrap();
             client.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.unwrap();
             _ = tokio::io::copy_bidirectional(&mut client, &mut server).await;
+            tunnels.ended.notify_one();
         });
     }
 }
