@@ -84,6 +84,7 @@ fn apps() -> Apps {
         region: Some(Region::Singapore),
         endpoints: Endpoints::of_region(Region::Singapore),
         extra_roots: Roots::default(),
+        index: Default::default(),
     };
     let mut apps = Apps::default();
     apps.add(app, true).expect("it is the only one");

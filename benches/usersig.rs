@@ -21,6 +21,7 @@ fn app() -> App {
         region: Some(Region::China),
         endpoints: Endpoints::of_region(Region::China),
         extra_roots: Roots::default(),
+        index: Default::default(),
     }
 }
 

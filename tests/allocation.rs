@@ -44,6 +44,7 @@ fn grant() -> Grant {
         region: None,
         endpoints: Endpoints::private(vec![Endpoint::https("localhost")]),
         extra_roots: Roots::default(),
+        index: Default::default(),
     };
     let mut apps = Apps::default();
     apps.add(app, true).unwrap();

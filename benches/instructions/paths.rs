@@ -159,6 +159,7 @@ fn app(endpoint: &str) -> App {
         region: None,
         endpoints: Endpoints::private(vec![endpoint]),
         extra_roots: Roots::default(),
+        index: Default::default(),
     }
 }
 

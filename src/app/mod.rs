@@ -326,7 +326,7 @@ fn share(
         credentials: Arc::new(Credentials::new(live.usersig, &live.apps, parts)),
         trips: Trips::new(&live.apps, Arc::clone(metrics)),
         health: Health::new(&live.apps, Arc::clone(clock), Arc::clone(metrics)),
-        budgets: Budgets::default(),
+        budgets: Budgets::new(&live.apps),
         admission: Admission::new(live.ceiling.clone(), control.clone(), Instant::now()).sharing(replica),
         live: ArcSwap::from_pointee(live),
         apis,

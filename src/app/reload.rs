@@ -62,6 +62,7 @@ fn replace(shared: &Shared, live: gateway::Settings) {
     shared.credentials.replace(live.usersig, &live.apps);
     shared.trips.replace(&live.apps);
     shared.health.replace(&live.apps);
+    shared.budgets.replace(&live.apps);
     shared.admission.apply(live.ceiling.clone());
     shared.live.store(live.into());
 }

@@ -95,6 +95,7 @@ fn settings(args: &Args, key: SecretKey, sandbox: &Sandbox) -> Result<Settings, 
         region: None,
         endpoints: Endpoints::private(vec![endpoint]),
         extra_roots: vec![authority.map_err(|error| wrong(&error))?].into(),
+        index: Default::default(),
     };
     let mut apps = Apps::default();
     apps.add(app, true).map_err(|error| wrong(&error))?;

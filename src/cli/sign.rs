@@ -101,6 +101,7 @@ pub(super) mod tests {
             region: Some(Region::China),
             endpoints: Endpoints::of_region(Region::China),
             extra_roots: Vec::new().into(),
+            index: Default::default(),
         }
     }
 

@@ -147,6 +147,7 @@ static KNOWN: LazyLock<Known> = LazyLock::new(|| {
             region: None,
             endpoints: Endpoints::private(vec![Endpoint::https("localhost")]),
             extra_roots: Roots::default(),
+            index: Default::default(),
         };
         apps.add(app, name == APPS[0].0).expect("names and numbers differ");
     }

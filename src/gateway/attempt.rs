@@ -78,7 +78,7 @@ pub async fn run(
     tie: &Tie,
     record: &mut Record,
 ) -> Result<Relayed, Rejection> {
-    let mut repeats = Repeats::begin(means, grant, now, deadline);
+    let mut repeats = Repeats::begin(means, grant, deadline);
     // One place in the order of arrival for all tries: whoever is refused for rate comes back to it.
     let arrival = means.admission.arrive();
     let mut ready = pin!(single::prepare(means, grant, arrival, (now, deadline), tie, record)).await?;

@@ -80,6 +80,7 @@ fn app(at: &At<file::App>, boot: &Boot, context: &mut Context<'_>) -> Option<App
         region,
         endpoints,
         extra_roots: extra_roots?.into(),
+        index: Default::default(),
     })
 }
 

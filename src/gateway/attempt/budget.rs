@@ -11,12 +11,16 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use tokio::time::Instant;
 
-use crate::model::app::SdkAppId;
-use crate::model::hash_map::HashMap;
+use crate::gateway::target::{App, Apps, PerApp};
 
-/// Every app's budget. One app's trouble does not use up another's.
-#[derive(Debug, Default)]
-pub struct Budgets(ArcSwap<HashMap<SdkAppId, Arc<Budget>>>);
+/// Every app's budget. One app's trouble does not use up another's. Shared by all workers.
+#[derive(Debug)]
+pub struct Budgets {
+    apps: ArcSwap<PerApp<Arc<Budget>>>,
+    /// Of calls from before a reload whose apps are gone, all together: were each given one of its own, nothing would
+    /// bound their retries.
+    gone: Arc<Budget>,
+}
 
 /// One app's budget.
 #[derive(Debug)]
@@ -35,19 +39,27 @@ struct Floor {
 }
 
 impl Budgets {
-    /// The app's budget.
-    pub(super) fn of(&self, app: SdkAppId, now: Instant) -> Arc<Budget> {
-        if let Some(budget) = self.0.load().get(&app) {
-            return Arc::clone(budget);
-        }
-        let new = Arc::new(Budget::new(now));
-        // Another call may have been quicker.
-        self.0.rcu(|budgets| {
-            let mut budgets = HashMap::clone(budgets);
-            budgets.entry(app).or_insert_with(|| Arc::clone(&new));
-            budgets
+    /// A new one for each of `apps`.
+    #[must_use]
+    pub fn new(apps: &Apps) -> Self {
+        let gone = Arc::new(Budget::new(Instant::now()));
+        let budgets = Self { apps: ArcSwap::default(), gone };
+        budgets.replace(apps);
+        budgets
+    }
+
+    /// Takes new apps. One that was there before keeps its budget, whatever else of it was changed.
+    pub fn replace(&self, apps: &Apps) {
+        let (before, now) = (self.apps.load_full(), Instant::now());
+        let after = PerApp::of(apps, |app| {
+            before.get(app.sdkappid).map_or_else(|| Arc::new(Budget::new(now)), Arc::clone)
         });
-        self.0.load().get(&app).map_or(new, Arc::clone)
+        self.apps.store(Arc::new(after));
+    }
+
+    /// The app's budget.
+    pub(super) fn of(&self, app: &App) -> Arc<Budget> {
+        Arc::clone(self.apps.load().find(app, |_, _| true).unwrap_or(&self.gone))
     }
 }
 
@@ -100,6 +112,31 @@ const FREE_EVERY: Duration = Duration::from_secs(1);
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::gateway::target::Endpoints;
+    use crate::model::endpoint::Endpoint;
+    use crate::net::client::Roots;
+
+    fn apps(numbers: &[u64]) -> Apps {
+        let mut apps = Apps::default();
+        for &number in numbers {
+            let app = App {
+                name: format!("app{number}").parse().unwrap(),
+                sdkappid: number.try_into().unwrap(),
+                identifier: "administrator".parse().unwrap(),
+                keys: Vec::new(),
+                region: None,
+                endpoints: Endpoints::private(vec![Endpoint::https("localhost")]),
+                extra_roots: Roots::default(),
+                index: Default::default(),
+            };
+            apps.add(app, false).unwrap();
+        }
+        apps
+    }
+
+    fn the_app(apps: &Apps, number: u64) -> Arc<App> {
+        Arc::clone(apps.named(&format!("app{number}")).unwrap())
+    }
 
     fn spend_all(budget: &Budget, now: Instant) -> u32 {
         (0..).take_while(|_| budget.spend(now)).count().try_into().unwrap()
@@ -138,12 +175,26 @@ mod tests {
     }
 
     #[test]
-    fn each_app_has_its_own() {
-        let now = Instant::now();
-        let budgets = Budgets::default();
-        let [one, other] = ["1400000001", "1400000002"].map(|app| app.parse().unwrap());
-        spend_all(&budgets.of(one, now), now);
-        assert!(!budgets.of(one, now).spend(now));
-        assert!(budgets.of(other, now).spend(now));
+    fn each_app_has_its_own_and_keeps_it() {
+        let (before, now) = (apps(&[1, 2, 3]), Instant::now());
+        let budgets = Budgets::new(&before);
+        let [one, two, three] = [1, 2, 3].map(|number| the_app(&before, number));
+        spend_all(&budgets.of(&one), now);
+        spend_all(&budgets.of(&three), now);
+        assert!(!budgets.of(&one).spend(now));
+        assert!(budgets.of(&two).spend(now));
+
+        // 2 takes the index of 1, and 1 that of 2; 3 is gone.
+        let after = apps(&[2, 1]);
+        budgets.replace(&after);
+        for apps in [&before, &after] {
+            assert!(!budgets.of(&the_app(apps, 1)).spend(now));
+            assert!(budgets.of(&the_app(apps, 2)).spend(now));
+        }
+        // Calls of apps that are gone have one together, and what they spend is nobody else's.
+        let four = the_app(&apps(&[4]), 4);
+        assert_eq!(spend_all(&budgets.of(&three), now), MOST_FREE);
+        assert!(!budgets.of(&four).spend(now));
+        assert!(budgets.of(&two).spend(now));
     }
 }

@@ -68,9 +68,9 @@ pub(super) struct Repeats<'a> {
 
 impl<'a> Repeats<'a> {
     /// Before the first try.
-    pub(super) fn begin(means: Means<'a>, grant: &'a Grant, now: Instant, deadline: Instant) -> Self {
+    pub(super) fn begin(means: Means<'a>, grant: &'a Grant, deadline: Instant) -> Self {
         let settings = &means.live.retry;
-        let budget = means.budgets.of(grant.app().sdkappid, now);
+        let budget = means.budgets.of(grant.app());
         budget.earn(settings.budget);
         Self {
             means,

@@ -14,9 +14,7 @@ use super::signer::Signer;
 use super::usersig::{self, UserSig};
 use super::{CannotSign, CredentialEvents, Settings};
 use crate::clock::WallClock;
-use crate::gateway::target::{App, Apps};
-use crate::model::app::SdkAppId;
-use crate::model::hash_map::HashMap;
+use crate::gateway::target::{App, Apps, PerApp};
 use crate::model::secret::SecretKey;
 
 /// The UserSigs of all apps. Shared by all workers.
@@ -50,7 +48,7 @@ pub struct Parts {
 /// Settings and the apps that they belong to.
 pub(super) struct Live {
     pub(super) settings: Settings,
-    pub(super) slots: HashMap<SdkAppId, Arc<Slot>>,
+    pub(super) slots: PerApp<Arc<Slot>>,
 }
 
 /// One app's place.
@@ -86,7 +84,7 @@ impl Credentials {
     #[must_use]
     pub fn new(settings: Settings, apps: &Apps, parts: Parts) -> Self {
         let credentials = Self {
-            live: ArcSwap::from_pointee(Live { settings, slots: HashMap::default() }),
+            live: ArcSwap::from_pointee(Live { settings, slots: PerApp::default() }),
             signing: Cache::new(JUST_SIGNED),
             generations: AtomicU64::new(0),
             replaced: Notify::new(),
@@ -100,14 +98,11 @@ impl Credentials {
     /// Takes new settings and apps. An app that signs as before keeps its UserSig.
     pub fn replace(&self, settings: Settings, apps: &Apps) {
         let before = self.live.load();
-        let slots = apps.all().into_iter().map(|app| {
-            let slot = match before.slots.get(&app.sdkappid) {
-                Some(slot) if slot.signs_like(app) => Arc::clone(slot),
-                _ => Arc::new(Slot::new(Arc::clone(app), (self.parts.jitter)(), self.next_generation())),
-            };
-            (app.sdkappid, slot)
+        let slots = PerApp::of(apps, |app| match before.slots.get(app.sdkappid) {
+            Some(slot) if slot.signs_like(app) => Arc::clone(slot),
+            _ => Arc::new(Slot::new(Arc::clone(app), (self.parts.jitter)(), self.next_generation())),
         });
-        self.live.store(Arc::new(Live { settings, slots: slots.collect() }));
+        self.live.store(Arc::new(Live { settings, slots }));
         self.replaced.notify_one();
     }
 
@@ -121,17 +116,25 @@ impl Credentials {
     ///
     /// # Errors
     /// When no usable one is there and signing failed. The call must not be sent.
-    pub async fn usersig(&self, app: &Arc<App>) -> Result<Arc<UserSig>, CannotSign> {
+    pub async fn usersig(&self, app: &App) -> Result<Arc<UserSig>, CannotSign> {
+        match self.current(app) {
+            Some(usersig) => Ok(usersig),
+            // Rare, and boxed so that the future of a call is small.
+            None => Box::pin(self.signed(app)).await,
+        }
+    }
+
+    async fn signed(&self, app: &App) -> Result<Arc<UserSig>, CannotSign> {
         let Some(slot) = self.live.load().slot(app).map(Arc::clone) else {
             // A reload took the app away, or its account. A call that began before ends as it began.
-            return Box::pin(self.sign(app, NEWEST)).await.map(Arc::new);
+            return self.sign(app, NEWEST).await.map(Arc::new);
         };
         let mut state = slot.state();
         if let Some(usersig) = state.usable(self.parts.clock.unix_seconds()) {
             return Ok(usersig);
         }
         loop {
-            Box::pin(self.sign_after(&slot, state.generation)).await?;
+            self.sign_after(&slot, state.generation).await?;
             state = slot.state();
             // Another call may have used and dropped it before this one came to run.
             if let Some(usersig) = &state.usersig {
@@ -287,7 +290,7 @@ impl fmt::Debug for Credentials {
 impl Live {
     /// The slot of this app, if it signs in the same name: a call may hold an app from before a reload.
     fn slot(&self, app: &App) -> Option<&Arc<Slot>> {
-        self.slots.get(&app.sdkappid).filter(|slot| slot.app.identifier == app.identifier)
+        self.slots.find(app, |own, asked| own.identifier == asked.identifier)
     }
 }
 

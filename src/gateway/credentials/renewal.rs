@@ -14,6 +14,7 @@ use tokio::time::{Instant, sleep};
 use super::Settings;
 use super::cache::{Credentials, Live, Slot, State, is_usable, margin};
 use super::lifetime::Lifetime;
+use crate::gateway::target::App;
 use crate::model::app::SdkAppId;
 
 /// Up to so many apps sign at start, not at their first call.
@@ -47,16 +48,16 @@ impl Credentials {
     /// Renews what is due, one app after the other, and tells how long to wait before looking again.
     async fn renew_due(&self, failures: &mut Failures) -> Duration {
         let live = self.live.load_full();
-        failures.0.retain(|sdkappid, _| live.slots.contains_key(sdkappid));
-        for (sdkappid, slot) in &live.slots {
+        failures.0.retain(|sdkappid, _| live.slots.get(*sdkappid).is_some());
+        for (&App { sdkappid, .. }, slot) in live.slots.iter() {
             let state = slot.state();
             if !is_due(&live, slot, &state, self.parts.clock.unix_seconds()) {
                 // After a failure, a call may have signed.
-                failures.forget(*sdkappid);
-            } else if failures.may_try(*sdkappid) {
+                failures.forget(sdkappid);
+            } else if failures.may_try(sdkappid) {
                 match self.sign_after(slot, state.generation).await {
-                    Ok(()) => failures.forget(*sdkappid),
-                    Err(_) => failures.add(*sdkappid, (self.parts.jitter)()),
+                    Ok(()) => failures.forget(sdkappid),
+                    Err(_) => failures.add(sdkappid, (self.parts.jitter)()),
                 }
                 // Signing takes the processor; other work on this thread goes in between.
                 tokio::task::yield_now().await;

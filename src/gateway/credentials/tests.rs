@@ -91,6 +91,7 @@ fn app(number: u64) -> App {
         region: Some(Region::China),
         endpoints: Endpoints::of_region(Region::China),
         extra_roots: Roots::default(),
+        index: Default::default(),
     }
 }
 

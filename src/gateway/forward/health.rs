@@ -14,10 +14,8 @@ use tokio::time::Instant;
 
 use super::breaker::{Breaker, Fault, Visit};
 use crate::clock::WallClock;
-use crate::gateway::target::{App, Apps};
-use crate::model::app::SdkAppId;
+use crate::gateway::target::{App, Apps, PerApp};
 use crate::model::endpoint::Endpoint;
-use crate::model::hash_map::HashMap;
 use crate::net::client::Headers;
 use crate::telemetry::events::{ClockAgrees, ClockDiffers, EndpointFailed, EndpointRecovered};
 use crate::telemetry::metrics::Metrics;
@@ -25,17 +23,19 @@ use crate::telemetry::metrics::Metrics;
 /// How every app's endpoints are. Shared by all workers.
 #[derive(Debug)]
 pub struct Health {
-    apps: ArcSwap<HashMap<SdkAppId, Arc<AppHealth>>>,
+    apps: ArcSwap<PerApp<Sites>>,
     tell: Tell,
 }
 
 /// How one app's endpoints are.
 #[derive(Debug)]
-pub(super) struct AppHealth {
-    app: Arc<App>,
-    /// Those of the app as it is and as it was before a reload, if it calls as before.
-    sites: Arc<[Site]>,
+pub(super) struct AppHealth<'a> {
+    app: &'a App,
+    sites: Sites,
 }
+
+/// The endpoints of an app as it is and as it was before a reload, if it calls as before.
+type Sites = Arc<[Site]>;
 
 /// How one endpoint of one app is.
 #[derive(Debug)]
@@ -77,17 +77,13 @@ impl Health {
     /// Takes new apps. What is known of the endpoints of one that calls as before stays known.
     pub fn replace(&self, apps: &Apps) {
         let before = self.apps.load_full();
-        let after = apps.all().into_iter().map(|app| {
-            let known = before.get(&app.sdkappid).filter(|known| calls_alike(&known.app, app));
-            // The app as it was is let go, since it holds keys that may have been exchanged.
-            let health = known.map_or_else(|| AppHealth::of(app), |known| known.now_of(app));
-            (app.sdkappid, Arc::new(health))
-        });
-        let after: Arc<HashMap<_, _>> = Arc::new(after.collect());
+        let after = Arc::new(PerApp::of(apps, |app| {
+            before.find(app, calls_alike).map_or_else(|| sites_of(app), Arc::clone)
+        }));
         self.apps.store(Arc::clone(&after));
-        for (sdkappid, gone) in &*before {
-            if after.get(sdkappid).is_none_or(|kept| !Arc::ptr_eq(&kept.sites, &gone.sites)) {
-                gone.forget(&self.tell.metrics);
+        for (app, gone) in before.iter() {
+            if after.get(app.sdkappid).is_none_or(|kept| !Arc::ptr_eq(kept, gone)) {
+                forget(app, gone, &self.tell.metrics);
             }
         }
         // A clock is an endpoint's, whichever apps call it.
@@ -101,7 +97,7 @@ impl Health {
     #[must_use]
     pub fn is_healthy(&self, app: &App, endpoint: &Endpoint) -> bool {
         let apps = self.apps.load();
-        let site = apps.get(&app.sdkappid).and_then(|known| known.site(endpoint));
+        let site = apps.get(app.sdkappid).and_then(|sites| site(sites, endpoint));
         site.is_none_or(|site| !site.lock().breaker.is_open())
     }
 
@@ -109,30 +105,30 @@ impl Health {
     #[must_use]
     pub fn clock_differs(&self, app: &App, endpoint: &Endpoint) -> bool {
         let apps = self.apps.load();
-        let site = apps.get(&app.sdkappid).and_then(|known| known.site(endpoint));
+        let site = apps.get(app.sdkappid).and_then(|sites| site(sites, endpoint));
         site.is_some_and(|site| site.lock().clock_differs)
     }
 
-    pub(super) fn of(&self, app: &Arc<App>) -> Arc<AppHealth> {
+    pub(super) fn of<'a>(&self, app: &'a App) -> AppHealth<'a> {
         let apps = self.apps.load();
-        let known = apps.get(&app.sdkappid).filter(|known| calls_alike(&known.app, app));
         // A call may hold an app from before a reload: what comes of it concerns nobody else.
-        known.map_or_else(|| Arc::new(AppHealth::forgotten(app)), Arc::clone)
+        let sites = apps.find(app, calls_alike).map_or_else(|| forgotten_sites(app), Arc::clone);
+        AppHealth { app, sites }
     }
 
     /// Whether a call should go there now.
-    pub(super) fn lets(&self, of: &AppHealth, endpoint: &Endpoint) -> Option<Visit> {
-        match of.site(endpoint) {
+    pub(super) fn lets(&self, of: &AppHealth<'_>, endpoint: &Endpoint) -> Option<Visit> {
+        match site(&of.sites, endpoint) {
             Some(site) if !site.well.load(Ordering::Acquire) => site.lock().breaker.lets(Instant::now()),
             _ => Some(Visit::Usual),
         }
     }
 
     /// A call was answered there, with these headers.
-    pub(super) fn answered(&self, of: &AppHealth, endpoint: &Endpoint, visit: Visit, headers: &Headers) {
-        let Some(site) = of.site(endpoint) else { return };
+    pub(super) fn answered(&self, of: &AppHealth<'_>, endpoint: &Endpoint, visit: Visit, headers: &Headers) {
+        let Some(site) = site(&of.sites, endpoint) else { return };
         if !site.well.load(Ordering::Acquire) {
-            site.answered(&of.app, visit, &self.tell.metrics);
+            site.answered(of.app, visit, &self.tell.metrics);
         }
         site.compare_clocks(headers, &self.tell);
     }
@@ -140,13 +136,13 @@ impl Health {
     /// A call failed there.
     pub(super) fn failed(
         &self,
-        of: &AppHealth,
+        of: &AppHealth<'_>,
         endpoint: &Endpoint,
         visit: Visit,
         fault: Fault,
         error: &dyn std::fmt::Display,
     ) {
-        let Some(site) = of.site(endpoint) else { return };
+        let Some(site) = site(&of.sites, endpoint) else { return };
         let mut state = site.lock();
         site.well.store(false, Ordering::Release);
         let opened = state.breaker.failed(fault, visit, Instant::now(), fastrand::f64());
@@ -157,53 +153,44 @@ impl Health {
     }
 }
 
-fn endpoints(apps: &HashMap<SdkAppId, Arc<AppHealth>>) -> impl Iterator<Item = &Endpoint> {
-    apps.values().flat_map(|app| &*app.sites).map(|site| &site.endpoint)
-}
-
 /// Whether what calls of one found holds for the other.
-fn calls_alike(a: &Arc<App>, b: &Arc<App>) -> bool {
-    Arc::ptr_eq(a, b) || (a.name == b.name && a.endpoints == b.endpoints && a.extra_roots == b.extra_roots)
+fn calls_alike(a: &App, b: &App) -> bool {
+    a.name == b.name && a.endpoints == b.endpoints && a.extra_roots == b.extra_roots
 }
 
-// === impl AppHealth ===
-
-impl AppHealth {
-    fn of(app: &Arc<App>) -> Self {
-        let mut endpoints: Vec<&Endpoint> = Vec::new();
-        for endpoint in app.endpoints.v4.iter().chain(&app.endpoints.v1) {
-            if !endpoints.contains(&endpoint) {
-                endpoints.push(endpoint);
-            }
-        }
-        Self { app: Arc::clone(app), sites: endpoints.into_iter().map(Site::of).collect() }
-    }
-
-    /// What is known stays known, of the app as it is now.
-    fn now_of(&self, app: &Arc<App>) -> Self {
-        Self { app: Arc::clone(app), sites: Arc::clone(&self.sites) }
-    }
-
-    fn forgotten(app: &Arc<App>) -> Self {
-        let health = Self::of(app);
-        for site in &*health.sites {
-            site.lock().forgotten = true;
-        }
-        health
-    }
-
-    fn forget(&self, metrics: &Metrics) {
-        for site in &*self.sites {
-            let mut state = site.lock();
-            state.forgotten = true;
-            metrics.endpoint_forgotten(self.app.name.as_str(), &site.endpoint);
+fn sites_of(app: &App) -> Sites {
+    let mut endpoints: Vec<&Endpoint> = Vec::new();
+    for endpoint in app.endpoints.v4.iter().chain(&app.endpoints.v1) {
+        if !endpoints.contains(&endpoint) {
+            endpoints.push(endpoint);
         }
     }
+    endpoints.into_iter().map(Site::of).collect()
+}
 
-    /// An app has a handful.
-    fn site(&self, endpoint: &Endpoint) -> Option<&Site> {
-        self.sites.iter().find(|site| site.endpoint == *endpoint)
+fn forgotten_sites(app: &App) -> Sites {
+    let sites = sites_of(app);
+    for site in &*sites {
+        site.lock().forgotten = true;
     }
+    sites
+}
+
+fn forget(app: &App, sites: &[Site], metrics: &Metrics) {
+    for site in sites {
+        let mut state = site.lock();
+        state.forgotten = true;
+        metrics.endpoint_forgotten(app.name.as_str(), &site.endpoint);
+    }
+}
+
+/// An app has a handful.
+fn site<'a>(sites: &'a [Site], endpoint: &Endpoint) -> Option<&'a Site> {
+    sites.iter().find(|site| site.endpoint == *endpoint)
+}
+
+fn endpoints(apps: &PerApp<Sites>) -> impl Iterator<Item = &Endpoint> {
+    apps.iter().flat_map(|(_, sites)| &**sites).map(|site| &site.endpoint)
 }
 
 // === impl Site ===

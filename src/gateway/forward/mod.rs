@@ -17,7 +17,6 @@ pub mod rewrite;
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -226,7 +225,7 @@ struct Departing<'a> {
     usersig: &'a UserSig,
     deadline: Instant,
     traceparent: Option<&'a HeaderValue>,
-    health: Arc<AppHealth>,
+    health: AppHealth<'a>,
     leaving: Rc<Leaving>,
 }
 

@@ -155,6 +155,7 @@ fn live(endpoint: Endpoint) -> Settings {
         region: None,
         endpoints: Endpoints::private(vec![endpoint]),
         extra_roots: Roots::default(),
+        index: Default::default(),
     };
     let mut apps = Apps::default();
     apps.add(app, true).unwrap();
@@ -173,7 +174,7 @@ fn gateway(live: Settings) -> Gateway {
     Gateway::new(Arc::new(Shared {
         trips: Trips::new(&live.apps, Arc::clone(&metrics)),
         health: Health::new(&live.apps, clock, Arc::clone(&metrics)),
-        budgets: Budgets::default(),
+        budgets: Budgets::new(&live.apps),
         credentials: Arc::new(Credentials::new(live.usersig, &live.apps, parts)),
         admission: Admission::new(live.ceiling.clone(), tokio::runtime::Handle::current(), Instant::now()),
         live: ArcSwap::from_pointee(live),

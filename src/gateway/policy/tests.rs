@@ -24,6 +24,7 @@ fn apps() -> Apps {
             region: None,
             endpoints: Endpoints::private(vec![Endpoint::https("localhost")]),
             extra_roots: Roots::default(),
+            index: Default::default(),
         };
         apps.add(app, name == "live").unwrap();
     }

@@ -28,7 +28,13 @@ pub struct App {
     pub endpoints: Endpoints,
     /// Extra trust roots for those endpoints, beside the platform's.
     pub extra_roots: Roots,
+    /// Its index among the apps of its configuration.
+    pub index: AppIndex,
 }
+
+/// Which one an app is among those of its configuration, from 0. [`Apps::add`] gives it.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct AppIndex(usize);
 
 /// Where one app's calls go, by family, the primary first. All of them serve the same region.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,6 +78,7 @@ pub struct Apps {
     /// A look-up in a tree of 10,000 names compares some twenty of them, each of which lies elsewhere in memory.
     by_name: HashMap<AppName, Arc<App>>,
     by_sdkappid: HashMap<SdkAppId, Arc<App>>,
+    by_index: Vec<Arc<App>>,
     default: Option<Arc<App>>,
     shared: Shared,
 }
@@ -113,10 +120,12 @@ impl Apps {
             return Err(AppConflict::Default);
         }
         self.shared.share(&mut app);
+        app.index = AppIndex(self.by_index.len());
         let app = Arc::new(app);
         if default {
             self.default = Some(Arc::clone(&app));
         }
+        self.by_index.push(Arc::clone(&app));
         self.by_sdkappid.insert(app.sdkappid, Arc::clone(&app));
         self.by_name.insert(app.name.clone(), app);
         Ok(())
@@ -137,24 +146,31 @@ impl Apps {
     /// The app for calls that choose none: the one marked default, else the only one.
     #[must_use]
     pub fn default_app(&self) -> Option<&Arc<App>> {
-        match (&self.default, self.by_name.len()) {
-            (Some(app), _) => Some(app),
-            (None, 1) => self.by_name.values().next(),
+        match (&self.default, &self.by_index[..]) {
+            (Some(app), _) | (None, [app]) => Some(app),
             (None, _) => None,
         }
     }
 
-    /// Every app, in no order.
+    /// Every app, in the order of indices.
     pub fn each(&self) -> impl Iterator<Item = &Arc<App>> {
-        self.by_sdkappid.values()
+        self.by_index.iter()
     }
 
     /// Every app, in the order of names.
     #[must_use]
     pub fn all(&self) -> Vec<&Arc<App>> {
-        let mut all: Vec<_> = self.by_name.values().collect();
+        let mut all: Vec<_> = self.by_index.iter().collect();
         all.sort_unstable_by(|one, other| one.name.cmp(&other.name));
         all
+    }
+}
+
+// === impl AppIndex ===
+
+impl AppIndex {
+    pub(super) fn get(self) -> usize {
+        self.0
     }
 }
 

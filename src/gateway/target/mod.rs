@@ -14,13 +14,15 @@ mod apis;
 mod apps;
 mod error;
 mod path;
+mod per_app;
 pub(crate) mod query;
 
 use std::sync::Arc;
 
 pub use apis::{Api, ApiKey, Apis, OTHER_LABEL, OWN_APIS_PER_APP};
-pub use apps::{App, AppConflict, Apps, Endpoints};
+pub use apps::{App, AppConflict, AppIndex, Apps, Endpoints};
 pub use error::{AppNames, BadPath, ConflictingApp, Excerpt, PathFault, TargetError};
+pub(crate) use per_app::PerApp;
 
 use crate::model::app::SdkAppId;
 use path::CallPath;

@@ -4,7 +4,7 @@ use super::*;
 use crate::model::endpoint::Endpoint;
 use crate::net::client::Roots;
 
-fn app(name: &str, sdkappid: u64) -> App {
+pub(super) fn app(name: &str, sdkappid: u64) -> App {
     App {
         name: name.parse().unwrap(),
         sdkappid: SdkAppId::try_from(sdkappid).unwrap(),
@@ -13,10 +13,11 @@ fn app(name: &str, sdkappid: u64) -> App {
         region: None,
         endpoints: Endpoints::private(vec![Endpoint::https("localhost")]),
         extra_roots: Roots::default(),
+        index: Default::default(),
     }
 }
 
-fn with_apps(named: &[(&str, u64)], default: Option<&str>) -> Apps {
+pub(super) fn with_apps(named: &[(&str, u64)], default: Option<&str>) -> Apps {
     let mut apps = Apps::default();
     for &(name, sdkappid) in named {
         apps.add(app(name, sdkappid), default == Some(name)).unwrap();

@@ -27,9 +27,8 @@ use tokio::time::Instant;
 
 pub use state::{Cause, HANDFUL};
 
-use super::target::{App, Apps};
-use crate::model::app::{AppName, SdkAppId};
-use crate::model::hash_map::HashMap;
+use super::target::{App, Apps, PerApp};
+use crate::model::app::AppName;
 use crate::telemetry::events::{AppResumed, AppTripped};
 use crate::telemetry::metrics::Metrics;
 use state::{Change, Entrance, Moment, State, Ticket};
@@ -37,14 +36,14 @@ use state::{Change, Entrance, Moment, State, Ticket};
 /// How every app stands with Tencent. Shared by all workers.
 #[derive(Debug)]
 pub struct Trips {
-    standings: ArcSwap<HashMap<SdkAppId, Arc<Standing>>>,
+    standings: ArcSwap<PerApp<Arc<Standing>>>,
     metrics: Arc<Metrics>,
 }
 
 /// How one app stands.
 #[derive(Debug)]
 struct Standing {
-    app: Arc<App>,
+    app: AppName,
     /// Twice the epoch, and one more while anything is against the app. The usual call looks at nothing else.
     door: AtomicU64,
     state: Mutex<State>,
@@ -111,14 +110,12 @@ impl Trips {
     /// against it may have been mended.
     pub fn replace(&self, apps: &Apps) {
         let before = self.standings.load_full();
-        let standings = apps.all().into_iter().map(|app| {
-            let known = before.get(&app.sdkappid).filter(|standing| stands_alike(&standing.app, app));
-            (app.sdkappid, known.map_or_else(|| Arc::new(Standing::of(app)), Arc::clone))
-        });
-        let after: Arc<HashMap<_, _>> = Arc::new(standings.collect());
+        let after = Arc::new(PerApp::of(apps, |app| {
+            before.find(app, stands_alike).map_or_else(|| Arc::new(Standing::of(app)), Arc::clone)
+        }));
         self.standings.store(Arc::clone(&after));
-        for (sdkappid, gone) in &*before {
-            if after.get(sdkappid).is_none_or(|kept| !Arc::ptr_eq(kept, gone)) {
+        for (app, gone) in before.iter() {
+            if after.get(app.sdkappid).is_none_or(|kept| !Arc::ptr_eq(kept, gone)) {
                 gone.change(State::forget, &self.metrics);
             }
         }
@@ -128,8 +125,10 @@ impl Trips {
     ///
     /// # Errors
     /// When the call would be refused now.
-    pub fn check(&self, app: &Arc<App>) -> Result<(), Tripped> {
-        let standing = self.standing(app);
+    pub fn check(&self, app: &App) -> Result<(), Tripped> {
+        let standings = self.standings.load();
+        // Nothing is against an app from before a reload that is gone.
+        let Some(standing) = standings.find(app, stands_alike) else { return Ok(()) };
         if standing.open_epoch().is_some() {
             return Ok(());
         }
@@ -144,7 +143,7 @@ impl Trips {
     ///
     /// # Errors
     /// When the app is tripped, and this call is not the probe.
-    pub fn enter(&self, app: &Arc<App>) -> Result<Entered<'_>, Tripped> {
+    pub fn enter(&self, app: &App) -> Result<Entered<'_>, Tripped> {
         let standing = self.standing(app);
         let pass = |standing, ticket| Ok(Entered::Passed(Pass { trips: self, standing, ticket }));
         if let Some(epoch) = standing.open_epoch() {
@@ -168,36 +167,31 @@ impl Trips {
     #[must_use]
     pub fn reading(&self, app: &App) -> Option<Reading> {
         let standings = self.standings.load();
-        let (cause, next_probe) = standings.get(&app.sdkappid)?.lock().tripped()?;
+        let (cause, next_probe) = standings.get(app.sdkappid)?.lock().tripped()?;
         Some(Reading { cause, probe_in: next_probe.saturating_duration_since(Instant::now()) })
     }
 
-    fn standing(&self, app: &Arc<App>) -> Arc<Standing> {
+    fn standing(&self, app: &App) -> Arc<Standing> {
         let standings = self.standings.load();
-        let known = standings.get(&app.sdkappid).filter(|standing| stands_alike(&standing.app, app));
         // A call may hold an app from before a reload: what comes of it concerns nobody else.
-        known.map_or_else(|| Arc::new(Standing::forgotten(app)), Arc::clone)
+        standings.find(app, stands_alike).map_or_else(|| Arc::new(Standing::forgotten(app)), Arc::clone)
     }
 }
 
 /// Whether what Tencent said of one holds for the other.
-fn stands_alike(a: &Arc<App>, b: &Arc<App>) -> bool {
-    Arc::ptr_eq(a, b)
-        || (a.name == b.name
-            && a.identifier == b.identifier
-            && a.keys == b.keys
-            && a.endpoints == b.endpoints)
+fn stands_alike(a: &App, b: &App) -> bool {
+    a.name == b.name && a.identifier == b.identifier && a.keys == b.keys && a.endpoints == b.endpoints
 }
 
 // === impl Standing ===
 
 impl Standing {
-    fn of(app: &Arc<App>) -> Self {
+    fn of(app: &App) -> Self {
         let (door, state) = (AtomicU64::new(0), Mutex::default());
-        Self { app: Arc::clone(app), door, state, changed: Arc::default() }
+        Self { app: app.name.clone(), door, state, changed: Arc::default() }
     }
 
-    fn forgotten(app: &Arc<App>) -> Self {
+    fn forgotten(app: &App) -> Self {
         let standing = Self::of(app);
         standing.lock().forget();
         standing
@@ -218,7 +212,7 @@ impl Standing {
         match change {
             None => {}
             Some(Change::Tripped { cause, before }) => AppTripped {
-                app: &self.app.name,
+                app: &self.app,
                 reason: cause.diagnosis.reason(),
                 instead_of: before.map(|before| before.diagnosis.reason()),
                 diagnosis: &cause.diagnosis,
@@ -226,7 +220,7 @@ impl Standing {
             }
             .emit(metrics),
             Some(Change::Closed(cause)) => {
-                AppResumed { app: &self.app.name, reason: cause.diagnosis.reason() }.emit(metrics);
+                AppResumed { app: &self.app, reason: cause.diagnosis.reason() }.emit(metrics);
             }
         }
         drop(state);
@@ -234,7 +228,7 @@ impl Standing {
     }
 
     fn tripped(&self, cause: Cause, probe_in: Duration) -> Tripped {
-        Tripped { app: self.app.name.clone(), cause, probe_in }
+        Tripped { app: self.app.clone(), cause, probe_in }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

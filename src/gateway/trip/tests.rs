@@ -17,6 +17,7 @@ fn app(key: &str) -> App {
         region: None,
         endpoints: Endpoints::private(vec![Endpoint::https("localhost")]),
         extra_roots: Roots::default(),
+        index: Default::default(),
     }
 }
 
@@ -126,4 +127,39 @@ async fn an_app_that_is_changed_starts_anew_and_others_stay() {
     assert_eq!((trips.check(&the_app(&after)), gauge(&metrics)), (Ok(()), Some(false)));
     trips.replace(&Apps::default());
     assert_eq!(trips.reading(&the_app(&after)), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_app_whose_index_is_taken_stands_as_it_did() {
+    let before = apps("FAKE");
+    let old = the_app(&before);
+    let trips = Trips::new(&before, Metrics::new("1"));
+    for _ in 0..3 {
+        passed(&trips, &old).refused(KEY);
+    }
+    let other =
+        App { name: "chat".parse().unwrap(), sdkappid: "1400000002".parse().unwrap(), ..App::clone(&old) };
+    let mut after = Apps::default();
+    for app in [other, App::clone(&old)] {
+        after.add(app, false).unwrap();
+    }
+    trips.replace(&after);
+    let [chat, live] = ["chat", "live"].map(|name| after.named(name).unwrap());
+    for tripped in [&old, live] {
+        trips.check(tripped).unwrap_err();
+        trips.enter(tripped).unwrap_err();
+    }
+    assert_eq!(trips.check(chat), Ok(()));
+    let same = |_: &App, _: &App| panic!("it is the same app");
+    assert!(trips.standings.load().find(live, same).is_some());
+
+    // What comes of calls of an app that is gone is not held against the one that has its index.
+    let mut only_chat = Apps::default();
+    only_chat.add(App::clone(chat), true).unwrap();
+    trips.replace(&only_chat);
+    for _ in 0..4 {
+        assert_eq!(trips.check(&old), Ok(()));
+        passed(&trips, &old).refused(KEY);
+    }
+    assert_eq!(trips.check(&the_app(&only_chat)), Ok(()));
 }

@@ -83,6 +83,7 @@ fn app(name: &str, sdkappid: u32) -> App {
         region: None,
         endpoints: Endpoints::private(vec![Endpoint::https("localhost")]),
         extra_roots: Roots::default(),
+        index: Default::default(),
     }
 }
 

@@ -72,7 +72,7 @@ async fn a_call_that_hangs_up_while_signing_leaves_the_others_well() {
 #[tokio::test(start_paused = true)]
 async fn who_saw_the_slot_before_a_signing_does_not_sign_again() {
     let bench = Bench::new(1);
-    let slot = Arc::clone(&bench.credentials.live.load().slots[&bench.app(1).sdkappid]);
+    let slot = Arc::clone(bench.credentials.live.load().slots.get(bench.app(1).sdkappid).unwrap());
     let seen = slot.state().generation;
     let first = bench.usersig().await.unwrap();
     assert_eq!(bench.credentials.sign_after(&slot, seen).await, Ok(()));

@@ -45,3 +45,31 @@ async fn an_app_that_a_reload_brings_signs_at_once() {
     assert_eq!(bench.begun(), 2);
     renewal.abort();
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_app_whose_index_is_taken_gets_its_own_usersig() {
+    let bench = Bench::new(3);
+    let before = [1, 2, 3].map(|number| bench.app(number));
+    let mut held = Vec::new();
+    for app in &before {
+        held.push(bench.credentials.usersig(app).await.unwrap());
+    }
+    // 2 takes the index of 1, and 1 that of 2; 4 takes that of 3, which is gone.
+    let after = apps([app(2), app(1), app(4)]);
+    bench.credentials.replace(Settings::default(), &after);
+    bench.credentials.usersig(after.named("app4").unwrap()).await.unwrap();
+    for (app, held) in before.iter().zip(&held).take(2) {
+        let now = after.named(app.name.as_str()).unwrap();
+        for app in [app, now] {
+            assert!(Arc::ptr_eq(&bench.credentials.usersig(app).await.unwrap(), held));
+        }
+        let same = |_: &App, _: &App| panic!("it is the same app");
+        assert!(bench.credentials.live.load().slots.find(now, same).is_some());
+    }
+    assert!(bench.credentials.current(&before[2]).is_none());
+    let usersig = bench.credentials.usersig(&before[2]).await.unwrap();
+    assert_eq!(usersig::decode(usersig.expose()).unwrap().sdkappid, before[2].sdkappid);
+    // Nor does it drop the other's, whatever it was refused.
+    bench.credentials.invalidate(&before[2], &held[2]);
+    assert!(bench.credentials.current(after.named("app4").unwrap()).is_some());
+}

@@ -17,6 +17,7 @@ fn app(endpoints: &[&str]) -> App {
         region: None,
         endpoints: Endpoints::private(endpoints.iter().map(|url| url.parse().unwrap()).collect()),
         extra_roots: Roots::default(),
+        index: Default::default(),
     }
 }
 
@@ -111,7 +112,8 @@ async fn an_app_that_calls_as_before_keeps_what_is_known_and_a_changed_one_does_
 
     fixture.answer(0, Visit::Usual, NOW - 3600);
     assert!(fixture.says("clock_skew_seconds{endpoint=\"a.example\"} 3600"));
-    let stale = fixture.health.of(fixture.app());
+    let before = Arc::clone(fixture.app());
+    let stale = fixture.health.of(&before);
     let gone = fixture.endpoint(0).clone();
     fixture.apps = apps(app(&["https://c.example"]));
     fixture.health.replace(&fixture.apps);
@@ -140,4 +142,31 @@ async fn clocks_are_compared_once_a_second() {
         &Headers { date: Some(HeaderValue::from_static("yesterday")), ..Headers::default() },
     );
     assert!(fixture.says(&gauge(-60)), "what is no date says nothing");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_app_whose_index_is_taken_finds_the_health_of_its_own() {
+    let mut fixture = Fixture::new();
+    fixture.fail(0);
+    let before = Arc::clone(fixture.app());
+    // Another app comes first now, and calls the same endpoints.
+    let other =
+        App { name: "chat".parse().unwrap(), sdkappid: "1400000002".parse().unwrap(), ..App::clone(&before) };
+    fixture.apps = apps(other);
+    fixture.apps.add(App::clone(&before), false).unwrap();
+    fixture.health.replace(&fixture.apps);
+    let endpoint = before.endpoints.v4[0].clone();
+    let lets = |app: &App| fixture.health.lets(&fixture.health.of(app), &endpoint);
+    let [chat, live] = ["chat", "live"].map(|name| fixture.apps.named(name).unwrap());
+    assert_eq!([&before, live, chat].map(|app| lets(app)), [None, None, Some(Visit::Usual)]);
+    assert!(fixture.health.apps.load().find(live, |_, _| panic!("it is the same app")).is_some());
+
+    // What comes of calls of an app that is gone is not held against the one that has its index.
+    let only_chat = apps(App::clone(chat));
+    fixture.health.replace(&only_chat);
+    let chat = only_chat.named("chat").unwrap();
+    for _ in 0..4 {
+        fixture.health.failed(&fixture.health.of(&before), &endpoint, Visit::Usual, Fault::Unreachable, &"");
+    }
+    assert_eq!(lets(chat), Some(Visit::Usual));
 }
