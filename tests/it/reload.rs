@@ -20,7 +20,7 @@ use crate::books;
 use crate::client::{Answer, post, send};
 use crate::process::{Process, Serving, configuration, serve};
 use crate::samples::Samples;
-use crate::world::{KEY, api, key, sdkappid};
+use crate::world::{KEY, api, key, nowhere, sdkappid};
 
 const READ: &str = "/v4/live_config/get_callback";
 const TAKEN: &str = "the configuration was read anew and is in force";
@@ -117,6 +117,34 @@ async fn a_key_that_is_exchanged_in_its_file_is_taken_by_itself() {
 }
 
 /// Everything that the process has in memory is looked through, so a copy that is left anywhere is found.
+#[tokio::test(flavor = "multi_thread")]
+async fn each_app_that_a_reload_brings_has_retries_of_its_own() {
+    let sandbox = sandbox().await;
+    let gateway = Serving::start(&sandbox, "");
+    let app = |name: &str, sdkappid: u64| {
+        format!(
+            "[[app]]\nname = \"{name}\"\nsdkappid = {sdkappid}\nidentifier = \"administrator\"\n\
+             secret_key_file = \"live.key\"\nendpoints = [\"http://{}\"]\n",
+            nowhere()
+        )
+    };
+    let brought = app("one", 1_400_000_011) + &app("other", 1_400_000_012);
+    replace(&gateway.folder().join("gateway.toml"), |text| text + &brought);
+    assert_eq!(reload(&gateway).await.0, 200);
+    let attempts = async |app: &str| {
+        let answer =
+            send(&gateway.gateway, post(&format!("/apps/{app}/v4/live_config/get_callback"), "{}")).await;
+        assert_eq!(answer.codes(), (502, 9_900_502));
+        answer.headers.get("x-gateway-attempts").map(|attempts| attempts.to_str().unwrap().to_owned())
+    };
+    // Ten retries cost nothing, and each of these calls would make two.
+    for _ in 0..10 {
+        attempts("one").await;
+    }
+    assert_eq!(attempts("other").await.as_deref(), Some("3"));
+    sandbox.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_that_was_exchanged_is_wiped_from_memory() {
     let sandbox = sandbox().await;
