@@ -1,39 +1,96 @@
 //! Every metric's name, labels, buckets and words, in one place. Counting happens elsewhere, by handles.
 
 use prometheus::core::Collector;
-use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry};
+use prometheus::{IntCounterVec, IntGaugeVec, Opts, Registry};
+
+use super::values::Bounds;
 
 /// Before every name but those of the process metrics, which Prometheus itself fixes.
 const PREFIX: &str = "usersig_gateway";
 
 /// From a refusal, which takes no more than a look, to `[upstream] total_timeout`.
-const CALL_SECONDS: &[f64] = &[
-    0.0001, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 3.0, 5.0, 10.0, 20.0,
-];
+pub(super) static CALL_BOUNDS: Bounds<17> = Bounds::of_microseconds([
+    100, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 2_000_000,
+    3_000_000, 5_000_000, 10_000_000, 20_000_000,
+]);
 
 /// From an answer out of the same data centre to `[upstream] request_timeout`, with an edge at 0.25 s, beyond which a
 /// call's arrival is unproven (`transit_max`), and at 3 s, when Tencent's back end gives up.
-const UPSTREAM_SECONDS: &[f64] =
-    &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.175, 0.25, 0.5, 1.0, 2.0, 3.0, 5.0, 10.0];
+pub(super) static UPSTREAM_BOUNDS: Bounds<15> = Bounds::of_microseconds([
+    1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 175_000, 250_000, 500_000, 1_000_000, 2_000_000,
+    3_000_000, 5_000_000, 10_000_000,
+]);
 
 /// From no wait at all, by one turn at 200 a second (5 ms) and the second in which every token has come home, to
 /// `[ceiling] max_wait` and what a caller may ask beyond it.
-const WAIT_SECONDS: &[f64] =
-    &[0.0001, 0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 1.25, 2.0, 3.0, 5.0, 10.0, 20.0];
+pub(super) static WAIT_BOUNDS: Bounds<16> = Bounds::of_microseconds([
+    100, 1_000, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 1_250_000, 2_000_000,
+    3_000_000, 5_000_000, 10_000_000, 20_000_000,
+]);
 
-/// The families that are counted into. Those that are read at scrape time are in [`super::ceilings`] and
-/// [`super::waiting`], under the names that stand at the foot of this file.
+/// A family that is counted for each API of each app, in [`super::api`], and read at scrape time.
+#[derive(Debug)]
+pub(super) struct ApiFamily<const L: usize> {
+    pub(super) name: &'static str,
+    pub(super) help: &'static str,
+    /// In the order of the alphabet, as Prometheus wants them.
+    pub(super) labels: [&'static str; L],
+}
+
+pub(super) const CALLS: ApiFamily<5> = ApiFamily {
+    name: "calls_total",
+    help: "Calls that were answered, by Tencent or by the gateway itself, by their ErrorCode.",
+    labels: ["api", "app", "caller", "error_code", "outcome"],
+};
+
+pub(super) const REFUSED: ApiFamily<4> = ApiFamily {
+    name: "refused_total",
+    help: "Calls that the gateway refused on its own, by the reason.",
+    labels: ["api", "app", "caller", "reason"],
+};
+
+pub(super) const CALL_DURATION: ApiFamily<2> = ApiFamily {
+    name: "call_duration_seconds",
+    help: "Time from a call's headers to its answer's last byte, waiting and retries included.",
+    labels: ["api", "app"],
+};
+
+pub(super) const UPSTREAM_DURATION: ApiFamily<3> = ApiFamily {
+    name: "upstream_duration_seconds",
+    help: "Time from sending one try to the end of Tencent's answer, by the host that answered.",
+    labels: ["api", "app", "endpoint"],
+};
+
+pub(super) const ADMISSION_WAIT: ApiFamily<2> = ApiFamily {
+    name: "admission_wait_seconds",
+    help: "Time that one try waited for its turn under the ceiling.",
+    labels: ["api", "app"],
+};
+
+pub(super) const ATTEMPTS: ApiFamily<3> = ApiFamily {
+    name: "attempts_total",
+    help: "Tries that were sent upstream or failed on the way there, by how they ended.",
+    labels: ["app", "endpoint", "result"],
+};
+
+pub(super) const RETRIES: ApiFamily<3> = ApiFamily {
+    name: "retries_total",
+    help: "Further tries of a call, by what the one before came to.",
+    labels: ["api", "app", "reason"],
+};
+
+impl<const L: usize> ApiFamily<L> {
+    pub(super) fn full_name(&self) -> String {
+        format!("{PREFIX}_{}", self.name)
+    }
+}
+
+/// The families that are counted into by name. Of those that are read at scrape time, [`super::ceilings`]' and
+/// [`super::waiting`]'s stand at the foot of this file.
 #[derive(Debug)]
 pub(super) struct Families {
-    pub(super) calls: IntCounterVec,
-    pub(super) refused: IntCounterVec,
-    pub(super) call_duration: HistogramVec,
-    pub(super) upstream_duration: HistogramVec,
-    pub(super) admission_wait: HistogramVec,
     pub(super) ceiling_store: IntGaugeVec,
     pub(super) ceiling_store_commands: IntCounterVec,
-    pub(super) attempts: IntCounterVec,
-    pub(super) retries: IntCounterVec,
     pub(super) endpoint_healthy: IntGaugeVec,
     pub(super) app_tripped: IntGaugeVec,
     pub(super) usersig_signed: IntCounterVec,
@@ -50,34 +107,6 @@ impl Families {
     pub(super) fn register(registry: &Registry) -> Self {
         let add = Add(registry);
         Self {
-            calls: add.counter(
-                "calls_total",
-                "Calls that were answered, by Tencent or by the gateway itself, by their ErrorCode.",
-                &["app", "api", "caller", "error_code", "outcome"],
-            ),
-            refused: add.counter(
-                "refused_total",
-                "Calls that the gateway refused on its own, by the reason.",
-                &["app", "api", "caller", "reason"],
-            ),
-            call_duration: add.histogram(
-                "call_duration_seconds",
-                "Time from a call's headers to its answer's last byte, waiting and retries included.",
-                CALL_SECONDS,
-                &["app", "api"],
-            ),
-            upstream_duration: add.histogram(
-                "upstream_duration_seconds",
-                "Time from sending one try to the end of Tencent's answer, by the host that answered.",
-                UPSTREAM_SECONDS,
-                &["app", "api", "endpoint"],
-            ),
-            admission_wait: add.histogram(
-                "admission_wait_seconds",
-                "Time that one try waited for its turn under the ceiling.",
-                WAIT_SECONDS,
-                &["app", "api"],
-            ),
             ceiling_store: add.gauge(
                 "ceiling_store",
                 "Where ceilings are kept: 1 for the mode in force, 0 for the others.",
@@ -87,16 +116,6 @@ impl Families {
                 "ceiling_store_commands_total",
                 "Commands to the store that keeps shared ceilings, by what came of them.",
                 &["result"],
-            ),
-            attempts: add.counter(
-                "attempts_total",
-                "Tries that were sent upstream or failed on the way there, by how they ended.",
-                &["app", "endpoint", "result"],
-            ),
-            retries: add.counter(
-                "retries_total",
-                "Further tries of a call, by what the one before came to.",
-                &["app", "api", "reason"],
             ),
             endpoint_healthy: add.gauge(
                 "endpoint_healthy",
@@ -157,11 +176,6 @@ impl Add<'_> {
 
     fn gauge(&self, name: &str, help: &str, labels: &[&str]) -> IntGaugeVec {
         self.family(IntGaugeVec::new(opts(name, help), labels))
-    }
-
-    fn histogram(&self, name: &str, help: &str, buckets: &[f64], labels: &[&str]) -> HistogramVec {
-        let opts = HistogramOpts { common_opts: opts(name, help), buckets: buckets.to_vec() };
-        self.family(HistogramVec::new(opts, labels))
     }
 
     fn family<F: Collector + Clone + 'static>(&self, family: prometheus::Result<F>) -> F {

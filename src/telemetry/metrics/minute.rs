@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{ApiLabel, Metrics};
+use super::Metrics;
+use super::apis::ApiLabel;
+use super::values::Sums;
 use crate::model::call_outcome::CallOutcome;
 use crate::model::error_code::ErrorCode;
 use crate::telemetry::labels::Label;
@@ -72,14 +74,14 @@ pub(super) struct Readings(Mutex<VecDeque<(Instant, Reading)>>);
 #[derive(Debug, Default)]
 struct Reading {
     calls: HashMap<(Label, ApiLabel, Label, Option<ErrorCode>, CallOutcome), u64>,
-    times: HashMap<(Label, ApiLabel), Sums>,
+    times: HashMap<(Label, ApiLabel), Took>,
 }
 
-/// Of a histogram each: how many there were, and the seconds of all together.
+/// Of all tries of one API.
 #[derive(Debug, Clone, Copy, Default)]
-struct Sums {
-    wait: (u64, f64),
-    upstream: (u64, f64),
+struct Took {
+    wait: Sums,
+    upstream: Sums,
 }
 
 #[cfg(test)]
@@ -109,10 +111,7 @@ impl Metrics {
         let old = readings.iter().rfind(|&&(at, _)| now - at >= MINUTE).or(readings.front());
         let nothing = Reading::default();
         let (span, before) = old.map_or((Duration::ZERO, &nothing), |(at, before)| (now - *at, before));
-        let api = |app: &Label, api: &ApiLabel| {
-            let apis = self.apps.find(app);
-            (self.app_labels.text(*app), apis.map(|apis| self.api_text(&apis, *api)).unwrap_or_default())
-        };
+        let api = |app: &Label, api: &ApiLabel| self.apis.texts(*app, *api);
         let calls = reading.calls.iter().filter_map(|(series, &count)| {
             let count = count - before.calls.get(series).copied().unwrap_or(0).min(count);
             let (app, of_app, caller, code, outcome) = series;
@@ -120,9 +119,10 @@ impl Metrics {
             let caller = self.shared.callers.text(*caller);
             Some(Calls { app, api, caller, code: *code, outcome: *outcome, count })
         });
-        let times = reading.times.iter().filter_map(|((app, of_app), sums)| {
+        let times = reading.times.iter().filter_map(|((app, of_app), took)| {
             let before = before.times.get(&(*app, *of_app)).copied().unwrap_or_default();
-            let (wait, upstream) = (mean(sums.wait, before.wait), mean(sums.upstream, before.upstream));
+            let wait = took.wait.mean_since(before.wait);
+            let upstream = took.upstream.mean_since(before.upstream);
             let (app, api) = (wait.is_some() || upstream.is_some()).then(|| api(app, of_app))?;
             Some(Times { app, api, wait, upstream })
         });
@@ -131,30 +131,18 @@ impl Metrics {
 
     fn reading(&self) -> Reading {
         let mut reading = Reading::default();
-        self.apps.each(|&app, apis| {
-            apis.bundles.each(|&api, bundle| {
-                bundle.calls.each(|&(caller, code, outcome), counter| {
-                    if reading.calls.len() < MOST_SERIES {
-                        reading.calls.insert((app, api, caller, code, outcome), counter.get());
-                    }
-                });
-                if reading.times.len() < MOST_SERIES {
-                    let wait = &bundle.admission_wait;
-                    let mut sums =
-                        Sums { wait: (wait.get_sample_count(), wait.get_sample_sum()), ..Sums::default() };
-                    bundle.endpoints.each(|_, endpoint| {
-                        sums.upstream.0 += endpoint.upstream_duration.get_sample_count();
-                        sums.upstream.1 += endpoint.upstream_duration.get_sample_sum();
-                    });
-                    reading.times.insert((app, api), sums);
+        self.apis.each(|app, api, metrics| {
+            metrics.calls.each(|&(caller, code, outcome), counter| {
+                if reading.calls.len() < MOST_SERIES {
+                    reading.calls.insert((app, api, caller, code, outcome), counter.get());
                 }
             });
+            if reading.times.len() < MOST_SERIES {
+                let mut took = Took { wait: metrics.admission_wait.sums(), ..Took::default() };
+                metrics.endpoints.each(|_, endpoint| took.upstream += endpoint.upstream_duration.sums());
+                reading.times.insert((app, api), took);
+            }
         });
         reading
     }
-}
-
-fn mean((count, seconds): (u64, f64), (count_before, seconds_before): (u64, f64)) -> Option<Duration> {
-    let count = count.checked_sub(count_before).filter(|&count| count > 0)?;
-    Duration::try_from_secs_f64((seconds - seconds_before).max(0.0) / count as f64).ok()
 }

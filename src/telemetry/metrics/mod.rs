@@ -8,10 +8,12 @@
 //! [`Bounded`] set here, so no use of this module can make series without end.
 
 mod api;
+mod apis;
 mod ceilings;
 mod families;
-mod handles;
+mod kept;
 mod minute;
+mod values;
 mod waiting;
 
 use std::sync::Arc;
@@ -24,14 +26,13 @@ pub use self::minute::{Calls, MINUTE, Minute, READ_EVERY, Times};
 pub use self::waiting::{ReadWaiting, WaitingReading};
 
 use self::api::SeriesBudget;
+use self::apis::{Apis, ReadApis};
 use self::ceilings::Ceilings;
 use self::families::Families;
-use self::handles::Handles;
 use self::minute::Readings;
 use self::waiting::Waiting;
-use crate::model::api::catalogue;
 use crate::model::endpoint::Endpoint;
-use crate::telemetry::labels::{APIS, APPS, Bounded, CALLERS, ERROR_CODES, Label, UNKNOWN};
+use crate::telemetry::labels::{Bounded, CALLERS, ERROR_CODES, Label, UNKNOWN};
 use crate::telemetry::last_errors::LastErrors;
 
 /// The media type of [`Metrics::encode`]'s text.
@@ -70,38 +71,19 @@ pub struct Metrics {
     shared: Arc<Shared>,
     ceilings: Ceilings,
     waiting: Waiting,
-    /// By the app's label, so there are at most [`APPS`] and one.
-    apps: Handles<Label, Arc<AppApis>>,
-    app_labels: Bounded,
-    /// The catalogue's APIs, for all apps together.
-    catalogue: Bounded,
+    apis: Arc<Apis>,
     /// What was counted until some moments of the last minute.
     readings: Readings,
     errors: LastErrors,
 }
 
-/// What the bundles of all APIs count into.
+/// What the counters of all APIs need.
 #[derive(Debug)]
 struct Shared {
     families: Families,
     callers: Bounded,
     error_codes: Bounded,
     series: SeriesBudget,
-}
-
-/// The bundles of one app, by the API's label.
-#[derive(Debug)]
-struct AppApis {
-    /// Of its APIs outside the catalogue.
-    labels: Bounded,
-    bundles: Handles<ApiLabel, Arc<ApiMetrics>>,
-}
-
-/// An API's label: one of all apps, or one of its app's own. With the catalogue for each, an app in use took 28 KB more.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum ApiLabel {
-    Catalogue(Label),
-    Own(Label),
 }
 
 /// Which listener accepted a connection.
@@ -161,15 +143,14 @@ impl Metrics {
         });
         let waiting = Waiting::new(Arc::clone(&shared));
         registry.register(Box::new(waiting.clone())).expect(proof);
+        let apis = Arc::new(Apis::new(Arc::clone(&shared)));
+        registry.register(Box::new(ReadApis::new(Arc::clone(&apis)))).expect(proof);
         Arc::new(Self {
             registry,
             shared,
             ceilings,
             waiting,
-            apps: Handles::default(),
-            app_labels: Bounded::new(APPS).reserving([UNKNOWN]),
-            catalogue: Bounded::new(0)
-                .reserving(catalogue().entries().map(|(name, _)| name.as_str()).chain([UNKNOWN])),
+            apis,
             readings: Readings::default(),
             errors: LastErrors::default(),
         })
@@ -194,40 +175,20 @@ impl Metrics {
         }
     }
 
-    /// What is counted of one API of one app; always the same bundle for the same names. Keep it rather than asking
+    /// What is counted of one API of one app; always the same for the same names. Keep it rather than asking
     /// again.
     ///
     /// [`UNKNOWN`] stands for an app or API that a refused call did not reach. The first [`APPS`] apps and, for each,
-    /// the catalogue's APIs and the first [`APIS`] others keep their own labels; later ones share a bundle.
+    /// the catalogue's APIs and the first [`APIS`] others keep their own labels; later ones share theirs.
     #[must_use]
     pub fn api(&self, app: &str, api: &str) -> Arc<ApiMetrics> {
-        self.bundle(app, api, Bounded::label)
+        self.apis.find(app, api, Bounded::label)
     }
 
     /// The same for an API that the settings name: it keeps its own label whatever else was called.
     #[must_use]
     pub fn named_api(&self, app: &str, api: &str) -> Arc<ApiMetrics> {
-        self.bundle(app, api, Bounded::reserve)
-    }
-
-    fn bundle(&self, app: &str, api: &str, own: fn(&Bounded, &str) -> Label) -> Arc<ApiMetrics> {
-        let app = self.app_labels.label(app);
-        let apis = self.apps.find_or(&app, || Arc::new(AppApis::new()));
-        let api = match self.catalogue.label(api) {
-            Label::OTHER => ApiLabel::Own(own(&apis.labels, api)),
-            known => ApiLabel::Catalogue(known),
-        };
-        apis.bundles.find_or(&api, || {
-            let (app, api) = (self.app_labels.text(app), self.api_text(&apis, api));
-            Arc::new(ApiMetrics::new(app, api, Arc::clone(&self.shared)))
-        })
-    }
-
-    fn api_text(&self, apis: &AppApis, label: ApiLabel) -> Arc<str> {
-        match label {
-            ApiLabel::Catalogue(label) => self.catalogue.text(label),
-            ApiLabel::Own(label) => apis.labels.text(label),
-        }
+        self.apis.find(app, api, Bounded::reserve)
     }
 
     /// The calls that failed lately, one by one.
@@ -268,7 +229,7 @@ impl Metrics {
 
     /// Counts a signing that succeeded, and until when that UserSig is valid, in Unix seconds.
     pub(super) fn usersig_signed(&self, app: &str, expires: u64) {
-        let app = self.app_labels.text(self.app_labels.label(app));
+        let app = self.apis.app_text(app);
         self.shared.families.usersig_signed.with_label_values(&[&*app, "ok"]).inc();
         let expires = i64::try_from(expires).unwrap_or(i64::MAX);
         self.shared.families.usersig_expires.with_label_values(&[&*app]).set(expires);
@@ -276,13 +237,13 @@ impl Metrics {
 
     /// Counts a signing that failed.
     pub(super) fn usersig_failed(&self, app: &str) {
-        let app = self.app_labels.text(self.app_labels.label(app));
+        let app = self.apis.app_text(app);
         self.shared.families.usersig_signed.with_label_values(&[&*app, "failed"]).inc();
     }
 
     /// Whether an app's calls are refused at once for this reason, a snake_case word.
     pub(super) fn app_tripped(&self, app: &str, reason: &'static str, is_so: bool) {
-        let app = self.app_labels.text(self.app_labels.label(app));
+        let app = self.apis.app_text(app);
         self.shared.families.app_tripped.with_label_values(&[&*app, reason]).set(i64::from(is_so));
     }
 
@@ -310,14 +271,14 @@ impl Metrics {
 
     /// Whether an app's calls go to the endpoint as usual.
     pub fn endpoint_healthy(&self, app: &str, endpoint: &Endpoint, is_so: bool) {
-        let app = self.app_labels.text(self.app_labels.label(app));
+        let app = self.apis.app_text(app);
         let values = [&*app, endpoint.authority()];
         self.shared.families.endpoint_healthy.with_label_values(&values).set(i64::from(is_so));
     }
 
     /// The app has no such endpoint any more.
     pub fn endpoint_forgotten(&self, app: &str, endpoint: &Endpoint) {
-        let app = self.app_labels.text(self.app_labels.label(app));
+        let app = self.apis.app_text(app);
         let values = [&*app, endpoint.authority()];
         // It is no error if nothing was told of it.
         _ = self.shared.families.endpoint_healthy.remove_label_values(&values);
@@ -340,12 +301,6 @@ impl Metrics {
         TextEncoder::new()
             .encode_to_string(&self.registry.gather())
             .expect("writing to memory cannot fail, and the registry leaves out families that are empty")
-    }
-}
-
-impl AppApis {
-    fn new() -> Self {
-        Self { labels: Bounded::new(APIS), bundles: Handles::default() }
     }
 }
 
