@@ -1,9 +1,8 @@
 //! What is counted into: numbers that lie side by side where the call's own are.
 //!
 //! The `prometheus` crate's own counters and histograms are shared by name, so each is a place of its own in memory, with
-//! its labels and its bounds, and each histogram is there twice, for a scrape that sees count and sum of the same moment.
-//! A call counts into five of them: thirty cache lines, which have left the cache by its app's next call where many apps are
-//! in use. Here they are eight.
+//! its labels and its bounds, and each histogram is there twice, for a scrape that sees count and sum of the same moment. A
+//! call counts into five of them, and where many apps are in use all that has left the cache by the app's next call.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
