@@ -178,8 +178,11 @@ impl Metrics {
     /// What is counted of one API of one app; always the same for the same names. Keep it rather than asking
     /// again.
     ///
-    /// [`UNKNOWN`] stands for an app or API that a refused call did not reach. The first [`APPS`] apps and, for each,
-    /// the catalogue's APIs and the first [`APIS`] others keep their own labels; later ones share theirs.
+    /// [`UNKNOWN`] stands for an app or API that a refused call did not reach. The first [`APPS`] apps and, for each, the
+    /// catalogue's APIs and the first [`APIS`] others keep their own labels; later ones share theirs.
+    ///
+    /// [`APIS`]: crate::telemetry::labels::APIS
+    /// [`APPS`]: crate::telemetry::labels::APPS
     #[must_use]
     pub fn api(&self, app: &str, api: &str) -> Arc<ApiMetrics> {
         self.apis.find(app, api, Bounded::label)
