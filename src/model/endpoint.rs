@@ -66,6 +66,12 @@ impl Endpoint {
     pub fn authority(&self) -> &str {
         &self.authority
     }
+
+    /// The same, to be kept without a copy.
+    #[must_use]
+    pub fn shared_authority(&self) -> &Arc<str> {
+        &self.authority
+    }
 }
 
 /// The authority tells host and port, and each call compares endpoints a dozen times.

@@ -20,7 +20,8 @@ pub struct ApiMetrics {
     pub(super) admission_wait: Histogram<16>,
     /// `None` stands for every ErrorCode beyond the bound.
     pub(super) calls: Kept<(Label, Option<ErrorCode>, CallOutcome), Counter>,
-    pub(super) endpoints: Kept<Endpoint, EndpointMetrics>,
+    /// By the authority, which is the label: with TLS or without, an endpoint is the same there.
+    pub(super) endpoints: Kept<Arc<str>, EndpointMetrics>,
     pub(super) refused: Kept<(Label, &'static str), Counter>,
     pub(super) retries: Kept<&'static str, Counter>,
     pub(super) app: Arc<str>,
@@ -79,15 +80,16 @@ impl ApiMetrics {
 
     /// Counts one try by how it ended. `result` is a snake_case word.
     pub fn attempt(&self, endpoint: &Endpoint, result: &'static str) {
-        self.endpoints.at_or(endpoint, EndpointMetrics::new, |endpoint| {
-            endpoint.attempts.at_or(&result, Counter::default, Counter::inc);
+        self.endpoints.at_or(endpoint.shared_authority(), EndpointMetrics::new, |of_endpoint| {
+            of_endpoint.attempts.at_or(&result, Counter::default, Counter::inc);
         });
     }
 
     /// Counts how long one try took from its sending to the end of the answer.
     pub fn upstream(&self, endpoint: &Endpoint, took: Duration) {
-        self.endpoints
-            .at_or(endpoint, EndpointMetrics::new, |endpoint| endpoint.upstream_duration.observe(took));
+        self.endpoints.at_or(endpoint.shared_authority(), EndpointMetrics::new, |of_endpoint| {
+            of_endpoint.upstream_duration.observe(took);
+        });
     }
 
     /// A combination that has no counter of its own yet, or never gets one because its code or its caller is beyond the

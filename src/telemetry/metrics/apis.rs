@@ -87,9 +87,13 @@ impl Apis {
         }
     }
 
-    /// Looks at all of them.
+    /// Looks at all of them. Calls that find theirs meanwhile do not wait for that, however many there are.
     pub(super) fn each(&self, mut look: impl FnMut(Label, ApiLabel, &ApiMetrics)) {
-        self.apps.each(|&app, of_app| of_app.metrics.each(|&api, metrics| look(app, api, metrics)));
+        for (app, of_app) in self.apps.all() {
+            for (api, metrics) in of_app.metrics.all() {
+                look(app, api, &metrics);
+            }
+        }
     }
 
     /// How many APIs of an app are counted by themselves.
@@ -146,7 +150,7 @@ struct Samples {
     refused: Vec<Metric>,
     retries: Vec<Metric>,
     /// By app, endpoint and result: all APIs together.
-    attempts: BTreeMap<(Arc<str>, String, &'static str), u64>,
+    attempts: BTreeMap<(Arc<str>, Arc<str>, &'static str), u64>,
     call_duration: Vec<Metric>,
     admission_wait: Vec<Metric>,
     upstream_duration: Vec<Metric>,
@@ -169,12 +173,11 @@ impl Samples {
         });
         self.call_duration.push(CALL_DURATION.histogram([api, app], &metrics.call_duration));
         self.admission_wait.push(ADMISSION_WAIT.histogram([api, app], &metrics.admission_wait));
-        metrics.endpoints.each(|endpoint, of_endpoint| {
-            let authority = endpoint.authority();
+        metrics.endpoints.each(|authority, of_endpoint| {
             let took = &of_endpoint.upstream_duration;
             self.upstream_duration.push(UPSTREAM_DURATION.histogram([api, app, authority], took));
             of_endpoint.attempts.each(|&result, counter| {
-                let key = (Arc::clone(&metrics.app), authority.to_owned(), result);
+                let key = (Arc::clone(&metrics.app), Arc::clone(authority), result);
                 *self.attempts.entry(key).or_default() += counter.get();
             });
         });

@@ -1,4 +1,4 @@
-//! Every metric's name, labels, buckets and words, in one place. Counting happens elsewhere, by handles.
+//! Every metric's name, labels, buckets and words, in one place. Counting happens elsewhere.
 
 use prometheus::core::Collector;
 use prometheus::{IntCounterVec, IntGaugeVec, Opts, Registry};
@@ -179,7 +179,7 @@ impl Add<'_> {
     }
 
     fn family<F: Collector + Clone + 'static>(&self, family: prometheus::Result<F>) -> F {
-        let family = family.expect("names, labels and buckets above are well-formed constants");
+        let family = family.expect("names and labels above are well-formed constants");
         self.0.register(Box::new(family.clone())).expect("no name above is used twice");
         family
     }

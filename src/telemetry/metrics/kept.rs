@@ -38,7 +38,8 @@ impl<K: Eq + Hash + Clone, V> Kept<K, V> {
         })
     }
 
-    /// Looks at all of them. Whoever finds one meanwhile does not wait; whoever makes the first of a key does.
+    /// Looks at all of them. Whoever makes the first of a key waits meanwhile, and then so does whoever finds one: not for
+    /// many, nor for what takes long.
     pub(super) fn each(&self, mut look: impl FnMut(&K, &V)) {
         let others = self.others.read().unwrap_or_else(PoisonError::into_inner);
         for (key, value) in self.first.get().map(|(key, value)| (key, value)).into_iter().chain(&*others) {
@@ -61,6 +62,13 @@ impl<K: Eq + Hash + Clone, V: Clone> Kept<K, V> {
 
     pub(super) fn find_or(&self, key: &K, make: impl FnOnce() -> V) -> V {
         self.at_or(key, make, V::clone)
+    }
+
+    /// All of them, as they are now.
+    pub(super) fn all(&self) -> Vec<(K, V)> {
+        let mut all = Vec::new();
+        self.each(|key, value| all.push((key.clone(), value.clone())));
+        all
     }
 }
 

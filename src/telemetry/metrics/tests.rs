@@ -219,6 +219,23 @@ fn the_same_names_share_their_counters() {
 }
 
 #[test]
+fn an_endpoint_with_tls_and_without_is_one() {
+    let metrics = Metrics::new("1");
+    let api = metrics.api("live", API);
+    for url in ["http://localhost:8443", "https://localhost:8443"] {
+        let endpoint = url.parse().unwrap();
+        api.attempt(&endpoint, "answered");
+        api.upstream(&endpoint, MS);
+    }
+    let text = metrics.encode();
+    for family in ["attempts_total", "upstream_duration_seconds_count"] {
+        let name = format!("usersig_gateway_{family}");
+        let line = text.lines().find(|line| line.starts_with(&name)).unwrap();
+        assert_eq!((samples(&text, &name), line.rsplit_once(' ').unwrap().1), (1, "2"), "{family}");
+    }
+}
+
+#[test]
 fn callers_beyond_the_cap_share_a_label() {
     let metrics = Metrics::new("1");
     let api = metrics.api("live", API);
