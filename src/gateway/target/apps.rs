@@ -28,7 +28,7 @@ pub struct App {
     pub endpoints: Endpoints,
     /// Extra trust roots for those endpoints, beside the platform's.
     pub extra_roots: Roots,
-    /// Its index among the apps of its configuration.
+    /// Its index among the apps of its configuration. [`Apps::add`] puts its own in the place of whatever stands here.
     pub index: AppIndex,
 }
 
