@@ -71,7 +71,7 @@ pub struct Means<'a> {
 /// # Errors
 /// When the call got no turn or no UserSig, or no usable answer came.
 pub async fn run(
-    means: Means<'_>,
+    means: &Means<'_>,
     grant: &Grant,
     call: &Call<'_>,
     (now, deadline): (Instant, Instant),
@@ -121,7 +121,7 @@ pub async fn run(
 
 /// Waits as long as is to be waited before another try, and for all that it needs; `None` when it cannot be made.
 async fn prepare_again<'a>(
-    means: Means<'a>,
+    means: &'a Means<'a>,
     grant: &Grant,
     next: Next,
     arrival: Arrival,

@@ -12,6 +12,7 @@ use std::task::{Context, Poll};
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
+use http::request::Parts;
 use http::{Request, Response};
 use http_body::Body;
 use tokio::time::Instant;
@@ -29,7 +30,7 @@ use super::rejection::Rejection;
 use super::reply::{self, Aside, Content, Relayed, ReplyBody};
 use super::target::{self, Apis};
 use super::trip::Trips;
-use super::{Limits, Settings, attempt, policy};
+use super::{HttpStatus, Limits, Settings, attempt, policy};
 use crate::net::body::Room;
 use crate::net::client::{Client, OwnListeners};
 use crate::net::listener::Peer;
@@ -98,19 +99,34 @@ impl Gateway {
         // One settings snapshot for the whole call.
         let live = self.shared.live.load_full();
         let http_status = live.answers.http_status;
-        let caller = caller::identify(request.headers(), remote, &live.callers);
+        let caller = Box::new(caller::identify(request.headers(), remote, &live.callers));
         let request_id = request_id(&caller);
         let tie = Tie::default();
-        let record = Record::begin(
+        let mut record = Record::begin(
             &self.shared.metrics,
             live.record,
             &caller,
             Arc::clone(&request_id),
             Rc::clone(tie.begun()),
-        )
-        .traced(self.shared.traces.as_ref(), request.headers());
+        );
+        record.trace(self.shared.traces.as_ref(), request.headers());
 
-        let call = self.clone().record_and_reply(live, caller, request, tie.clone(), record);
+        let call = {
+            let (gateway, tie) = (self.clone(), tie.clone());
+            let (head, body) = request.into_parts();
+            // What a block takes with it lies in its future once; the arguments of an `async fn` lie there twice, and the
+            // whole future is moved to where it stays.
+            async move {
+                let (place, result) = match gateway.shared.in_flight.enter() {
+                    Ok(place) => {
+                        let steps = pin!(gateway.steps(&live, caller, &head, body, &tie, &mut record));
+                        (Some(place), steps.await)
+                    }
+                    Err(overloaded) => (None, Err(overloaded)),
+                };
+                record_and_reply(record, result, place, http_status)
+            }
+        };
         let failed = move || reply::reject(&Rejection::Panicked, http_status, &Aside::of_unsent(&request_id));
         ToItsEnd { call: Some(Box::pin(call)), tie, failed }
     }
@@ -147,55 +163,19 @@ impl Gateway {
         words
     }
 
-    async fn record_and_reply<B: Body>(
-        self,
-        live: Arc<Settings>,
-        caller: Caller,
-        request: Request<B>,
-        tie: Tie,
-        mut record: Record,
-    ) -> Response<ReplyBody> {
-        let (place, result) = match self.shared.in_flight.enter() {
-            Ok(place) => (Some(place), pin!(self.steps(&live, caller, request, &tie, &mut record)).await),
-            Err(overloaded) => (None, Err(overloaded)),
-        };
-
-        let request_id = Arc::clone(record.request_id());
-        let api = record.api().map(Arc::clone);
-        let aside = Aside {
-            request_id: &request_id,
-            api: api.as_deref(),
-            wait: record.wait(),
-            upstream: record.upstream(),
-            attempts: record.attempts(),
-        };
-        match result {
-            Ok(mut relayed) => {
-                record_relayed(record, &mut relayed, place);
-                reply::relay(relayed, &aside)
-            }
-            Err(rejection) => {
-                let response = reply::reject(&rejection, live.answers.http_status, &aside);
-                record
-                    .rejected(&rejection, usize::try_from(response.body().size_hint().lower()).unwrap_or(0));
-                response
-            }
-        }
-    }
-
     async fn steps<B: Body>(
         &self,
         live: &Settings,
-        caller: Caller,
-        request: Request<B>,
+        caller: Box<Caller>,
+        head: &Parts,
+        body: B,
         tie: &Tie,
         record: &mut Record,
     ) -> Result<Relayed, Rejection> {
         let shared = &*self.shared;
-        let (head, body) = request.into_parts();
         policy::may_call(&caller)?;
-        one_host(&head)?;
-        only_chunked(&head)?;
+        one_host(head)?;
+        only_chunked(head)?;
         // Before what is called is looked at: a page that rebound its name to this address may send a GET without a
         // browser's marks, and reads what comes back. No refusal of it tells which apps there are.
         only_post(&head.method)?;
@@ -224,7 +204,35 @@ impl Gateway {
             longest_answer: shared.limits.answer_body,
             room: &shared.room,
         };
-        pin!(attempt::run(means, &grant, &call, (now, deadline), tie, record)).await
+        pin!(attempt::run(&means, &grant, &call, (now, deadline), tie, record)).await
+    }
+}
+
+fn record_and_reply(
+    record: Record,
+    result: Result<Relayed, Rejection>,
+    place: Option<Place>,
+    http_status: HttpStatus,
+) -> Response<ReplyBody> {
+    let request_id = Arc::clone(record.request_id());
+    let api = record.api().map(Arc::clone);
+    let aside = Aside {
+        request_id: &request_id,
+        api: api.as_deref(),
+        wait: record.wait(),
+        upstream: record.upstream(),
+        attempts: record.attempts(),
+    };
+    match result {
+        Ok(mut relayed) => {
+            record_relayed(record, &mut relayed, place);
+            reply::relay(relayed, &aside)
+        }
+        Err(rejection) => {
+            let response = reply::reject(&rejection, http_status, &aside);
+            record.rejected(&rejection, usize::try_from(response.body().size_hint().lower()).unwrap_or(0));
+            response
+        }
     }
 }
 

@@ -101,10 +101,8 @@ impl Record {
     }
 
     /// It belongs to a trace, if there are any: that which its caller's headers name, or one of its own.
-    #[must_use]
-    pub fn traced(mut self, traces: Option<&Arc<Traces>>, headers: &HeaderMap) -> Self {
+    pub fn trace(&mut self, traces: Option<&Arc<Traces>>, headers: &HeaderMap) {
         self.trace = traces.map(|traces| traces.begin(headers, self.began));
-        self
     }
 
     /// It means this app and API.

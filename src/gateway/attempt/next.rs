@@ -46,7 +46,7 @@ pub(super) enum Next {
 
 /// What is known of one call's tries so far.
 pub(super) struct Repeats<'a> {
-    means: Means<'a>,
+    means: &'a Means<'a>,
     grant: &'a Grant,
     deadline: Instant,
     bears: Bears,
@@ -68,7 +68,7 @@ pub(super) struct Repeats<'a> {
 
 impl<'a> Repeats<'a> {
     /// Before the first try.
-    pub(super) fn begin(means: Means<'a>, grant: &'a Grant, deadline: Instant) -> Self {
+    pub(super) fn begin(means: &'a Means<'a>, grant: &'a Grant, deadline: Instant) -> Self {
         let settings = &means.live.retry;
         let budget = means.budgets.of(grant.app());
         budget.earn(settings.budget);

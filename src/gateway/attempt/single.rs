@@ -47,7 +47,7 @@ pub(super) struct Tried<'a> {
 /// # Errors
 /// When the call may not be sent. Nothing was.
 pub(super) async fn prepare<'a>(
-    means: Means<'a>,
+    means: &'a Means<'a>,
     grant: &Grant,
     arrival: Arrival,
     (now, deadline): (Instant, Instant),
@@ -105,7 +105,7 @@ pub(super) async fn prepare<'a>(
 
 /// An app that is tripped for its key is no reason to refuse a call once there is another key.
 async fn unless_newer_key(
-    means: Means<'_>,
+    means: &Means<'_>,
     app: &App,
     deadline: Instant,
     tripped: Tripped,
@@ -117,7 +117,7 @@ async fn unless_newer_key(
 /// Whether the app has newer keys by now than this call began with.
 ///
 /// Cancel-safe.
-pub(super) async fn has_newer_key(means: Means<'_>, app: &App, deadline: Instant) -> bool {
+pub(super) async fn has_newer_key(means: &Means<'_>, app: &App, deadline: Instant) -> bool {
     timeout_at(deadline, Box::pin(means.credentials.look_for_key(app))).await.unwrap_or(false)
 }
 
@@ -125,7 +125,7 @@ pub(super) async fn has_newer_key(means: Means<'_>, app: &App, deadline: Instant
 ///
 /// Once it is under way, whoever drops this future should let it run to its end instead.
 pub(super) async fn send<'a>(
-    means: Means<'_>,
+    means: &Means<'_>,
     ready: Ready<'a>,
     call: &Call<'_>,
     sending: Sending<'_>,
@@ -142,7 +142,7 @@ pub(super) async fn send<'a>(
 }
 
 async fn exchange(
-    means: Means<'_>,
+    means: &Means<'_>,
     leaving: Rc<Leaving>,
     usersig: &UserSig,
     call: &Call<'_>,

@@ -25,7 +25,18 @@ use crate::net::stop::{Phase, Stop};
 pub(super) struct Service<H> {
     handle: H,
     activity: Rc<Activity>,
-    stop: Stop,
+    stop: Rc<Stop>,
+    protocol: Protocol,
+}
+
+/// A request that is handled. It is a type of its own and needs no box: the HTTP library keeps room for one of it with each
+/// connection.
+#[derive(Debug)]
+pub(super) struct Answering<F> {
+    answer: F,
+    /// `None`: it is answered.
+    under_way: Option<Rc<UnderWay>>,
+    stop: Rc<Stop>,
     protocol: Protocol,
 }
 
@@ -55,33 +66,43 @@ pub(super) struct Piece {
 
 impl<H> Service<H> {
     pub(super) fn new(handle: H, activity: Rc<Activity>, stop: Stop, protocol: Protocol) -> Self {
-        Self { handle, activity, stop, protocol }
+        Self { handle, activity, stop: Rc::new(stop), protocol }
     }
 }
 
 impl<H, F, B> hyper::service::Service<Request<Incoming>> for Service<H>
 where
     H: Fn(Request<RequestBody>) -> F,
-    F: Future<Output = Response<B>> + 'static,
-    B: 'static,
+    F: Future<Output = Response<B>> + Unpin,
 {
     type Response = Response<Watched<B>>;
     type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>>>>;
+    type Future = Answering<F>;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
-        let under_way = self.activity.begin();
-        let stop = self.stop.clone();
-        let protocol = self.protocol;
+        let under_way = Some(self.activity.begin());
         let answer = (self.handle)(request.map(|body| RequestBody::new(body, Rc::clone(&self.activity))));
-        Box::pin(async move {
-            let mut response = answer.await.map(|body| Watched { body, under_way });
-            // HTTP/2 says it with GOAWAY, and forbids the header (RFC 9113, section 8.2.2).
-            if protocol == Protocol::Http1 && stop.phase() >= Phase::Draining {
-                response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
-            }
-            Ok(response)
-        })
+        Answering { answer, under_way, stop: Rc::clone(&self.stop), protocol: self.protocol }
+    }
+}
+
+// === impl Answering ===
+
+impl<F, B> Future for Answering<F>
+where
+    F: Future<Output = Response<B>> + Unpin,
+{
+    type Output = Result<Response<Watched<B>>, Infallible>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let Poll::Ready(response) = Pin::new(&mut self.answer).poll(cx) else { return Poll::Pending };
+        let Some(under_way) = self.under_way.take() else { return Poll::Pending };
+        let mut response = response.map(|body| Watched { body, under_way });
+        // HTTP/2 says it with GOAWAY, and forbids the header (RFC 9113, section 8.2.2).
+        if self.protocol == Protocol::Http1 && self.stop.phase() >= Phase::Draining {
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        Poll::Ready(Ok(response))
     }
 }
 

@@ -89,7 +89,7 @@ pub async fn serve<H, F, B>(
 ) -> io::Result<()>
 where
     H: Fn(Request<RequestBody>) -> F + Clone + 'static,
-    F: Future<Output = Response<B>> + 'static,
+    F: Future<Output = Response<B>> + Unpin + 'static,
     B: Body<Data = Bytes> + Unpin + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
@@ -201,7 +201,7 @@ async fn serve_http1<H, F, B>(
 ) -> io::Result<Served>
 where
     H: Fn(Request<RequestBody>) -> F + Clone + 'static,
-    F: Future<Output = Response<B>> + 'static,
+    F: Future<Output = Response<B>> + Unpin + 'static,
     B: Body<Data = Bytes> + Unpin + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
@@ -284,7 +284,7 @@ async fn serve_http2<H, F, B>(
 ) -> io::Result<()>
 where
     H: Fn(Request<RequestBody>) -> F + Clone + 'static,
-    F: Future<Output = Response<B>> + 'static,
+    F: Future<Output = Response<B>> + Unpin + 'static,
     B: Body<Data = Bytes> + Unpin + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {

@@ -51,9 +51,9 @@ fn call(answer: usize, tls: Option<TlsAcceptor>) -> Caller {
         told.set(Some(unreadable));
         Bytes::from(words(unreadable))
     };
-    let handle = move |request: Request<RequestBody>| async move {
+    let handle = move |request: Request<RequestBody>| {
         drop(request);
-        Response::new(Full::new(Bytes::from(vec![b'x'; answer])))
+        std::future::ready(Response::new(Full::new(Bytes::from(vec![b'x'; answer]))))
     };
     let stream = listener::Stream::Unix(theirs);
     let serving = tokio::task::spawn_local(async move {
@@ -161,9 +161,11 @@ async fn a_request_that_came_whole_is_read_and_answered_in_one_go_and_one_in_pie
     on_worker(async {
         let (ours, theirs) = UnixStream::pair().unwrap();
         let (polls, stopper) = (Rc::new(Cell::new(0)), Stopper::new());
-        let handle = |request: Request<RequestBody>| async move {
-            let body = crate::net::body::read_capped(request.into_body(), 100).await.unwrap();
-            Response::new(Full::new(body))
+        let handle = |request: Request<RequestBody>| {
+            Box::pin(async {
+                let body = crate::net::body::read_capped(request.into_body(), 100).await.unwrap();
+                Response::new(Full::new(body))
+            })
         };
         let (stop, polled) = (stopper.signal(), Rc::clone(&polls));
         let serving = tokio::task::spawn_local(async move {
