@@ -77,7 +77,7 @@ pub async fn run(
     (now, deadline): (Instant, Instant),
     tie: &Tie,
     record: &mut Record,
-) -> Result<Relayed, Rejection> {
+) -> Result<Box<Relayed>, Rejection> {
     let mut repeats = Repeats::begin(means, grant, deadline);
     // One place in the order of arrival for all tries: whoever is refused for rate comes back to it.
     let arrival = means.admission.arrive();

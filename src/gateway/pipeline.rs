@@ -171,7 +171,7 @@ impl Gateway {
         body: B,
         tie: &Tie,
         record: &mut Record,
-    ) -> Result<Relayed, Rejection> {
+    ) -> Result<Box<Relayed>, Rejection> {
         let shared = &*self.shared;
         policy::may_call(&caller)?;
         one_host(head)?;
@@ -210,7 +210,7 @@ impl Gateway {
 
 fn record_and_reply(
     record: Record,
-    result: Result<Relayed, Rejection>,
+    result: Result<Box<Relayed>, Rejection>,
     place: Option<Place>,
     http_status: HttpStatus,
 ) -> Response<ReplyBody> {
@@ -226,7 +226,7 @@ fn record_and_reply(
     match result {
         Ok(mut relayed) => {
             record_relayed(record, &mut relayed, place);
-            reply::relay(relayed, &aside)
+            reply::relay(*relayed, &aside)
         }
         Err(rejection) => {
             let response = reply::reject(&rejection, http_status, &aside);

@@ -96,7 +96,11 @@ impl<'a> Repeats<'a> {
 
     /// Tells whoever keeps account what came of a try, and says what comes next. `waited`: how long the call has waited
     /// for its turns.
-    pub(super) fn after(&mut self, tried: Tried<'_>, waited: Duration) -> (Result<Relayed, Rejection>, Next) {
+    pub(super) fn after(
+        &mut self,
+        tried: Tried<'_>,
+        waited: Duration,
+    ) -> (Result<Box<Relayed>, Rejection>, Next) {
         let Tried { result, verdict, usersig, pass } = tried;
         self.unanswered_at = None;
         self.waited = waited;

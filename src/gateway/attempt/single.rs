@@ -33,7 +33,7 @@ pub(super) struct Ready<'a> {
 /// A try that was sent.
 pub(super) struct Tried<'a> {
     /// What goes back to the caller, if there is no further try.
-    pub(super) result: Result<Relayed, Rejection>,
+    pub(super) result: Result<Box<Relayed>, Rejection>,
     /// What to do about the answer; `None` when there was none, or it is still coming.
     pub(super) verdict: Option<Verdict>,
     pub(super) usersig: Arc<UserSig>,
@@ -148,7 +148,7 @@ async fn exchange(
     call: &Call<'_>,
     sending: Sending<'_>,
     record: &mut Record,
-) -> Result<(Relayed, Option<Verdict>), Rejection> {
+) -> Result<(Box<Relayed>, Option<Verdict>), Rejection> {
     let live = means.live;
     let deadline = sending.deadline;
     let tries = &mut |endpoint: &_, ended: forward::Attempt| record.tried(endpoint, ended);
@@ -180,7 +180,8 @@ async fn exchange(
         }
     };
     let status = relayable(status);
-    Ok((Relayed { status, headers, content, remaining: reply.remaining }, verdict))
+    // It goes through many hands from here, and takes 232 bytes.
+    Ok((Box::new(Relayed { status, headers, content, remaining: reply.remaining }), verdict))
 }
 
 /// The status with which an answer is relayed. One that promises no body, or another request, cannot carry it.
