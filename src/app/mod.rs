@@ -245,7 +245,7 @@ impl App {
 }
 
 /// A gateway without listeners, for calls from within the process: they go the way of all calls, and nothing of them
-/// is logged. Its calls must be made on a [`LocalSet`](tokio::task::LocalSet) of the runtime on which this is called.
+/// is logged. Its calls must be made on the runtime on which this is called, a [`LocalRuntime`](tokio::runtime::LocalRuntime).
 #[must_use]
 pub fn without_listeners(settings: Settings, clock: &Arc<dyn WallClock>) -> Gateway {
     let Settings { boot, mut live } = settings;

@@ -11,8 +11,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::StatusCode;
+use tokio::runtime::LocalRuntime;
 use tokio::sync::watch;
-use tokio::task::LocalSet;
+
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::model::collector::Collector;
@@ -31,11 +32,17 @@ pub(super) struct Exporter {
 
 impl Exporter {
     pub(super) fn start(collector: Collector, queue: Queue, metrics: Arc<Metrics>) -> io::Result<Self> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let (stop, stopped) = watch::channel(false);
         let thread = std::thread::Builder::new().name("traces".to_owned()).spawn(move || {
+            let runtime = match LocalRuntime::new() {
+                Ok(runtime) => runtime,
+                Err(error) => {
+                    tracing::error!(%error, "the exporter of traces cannot start its event loop");
+                    return;
+                }
+            };
             let exporting = Exporting { collector, metrics, client: Client::new(), warned: None };
-            LocalSet::new().block_on(&runtime, exporting.run(queue, stopped));
+            runtime.block_on(exporting.run(queue, stopped));
             // An address look-up may still be under way on a thread of its own; nobody waits for it any more.
             runtime.shutdown_background();
         })?;

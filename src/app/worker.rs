@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use rustls::ServerConfig;
+use tokio::runtime::LocalRuntime;
 use tokio::sync::Semaphore;
-use tokio::task::LocalSet;
 use tokio_rustls::TlsAcceptor;
 
 use crate::gateway::pipeline::{Gateway, Shared};
@@ -28,19 +28,14 @@ pub(super) struct Worker {
 impl Worker {
     /// Works until the process ends.
     pub(super) fn run(self, part: listener::Worker) {
-        let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        let runtime = match LocalRuntime::new() {
             Ok(runtime) => runtime,
             Err(error) => {
                 tracing::error!(%error, "a worker cannot start its event loop");
                 return;
             }
         };
-        // As a task of its own: with each turn of the event loop the local set polls what it runs until, and to accept
-        // takes 800 instructions.
-        let working = async { tokio::task::spawn_local(self.work(part)).await };
-        if let Err(error) = LocalSet::new().block_on(&runtime, working) {
-            tracing::error!(%error, "a worker failed");
-        }
+        runtime.block_on(self.work(part));
         // An address look-up may still be under way on a thread of its own; nobody waits for it any more.
         runtime.shutdown_background();
     }

@@ -18,6 +18,7 @@ use http_body_util::Full;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::net::{TcpStream, UnixStream};
+use tokio::runtime::LocalRuntime;
 
 use crate::model::duration;
 use crate::net::body::{ReadError, read_capped};
@@ -81,7 +82,7 @@ pub(super) async fn exchange(
 /// # Errors
 /// When the operating system gives no runtime.
 pub(super) fn block_on<T>(work: impl Future<Output = T>) -> io::Result<T> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = LocalRuntime::new()?;
     let result = runtime.block_on(work);
     // A name look-up that outlives its timeout holds a thread, for which an ordinary drop would wait.
     runtime.shutdown_background();

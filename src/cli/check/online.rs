@@ -10,7 +10,6 @@ use bytes::Bytes;
 use http::{Request, Response, header};
 use http_body_util::Full;
 use serde_json::Value;
-use tokio::task::LocalSet;
 
 use crate::app;
 use crate::cli::Failure;
@@ -34,7 +33,7 @@ pub(super) fn check(
     out: &mut impl Write,
 ) -> Result<(), Failure> {
     let names: Vec<AppName> = settings.live.apps.all().into_iter().map(|app| app.name.clone()).collect();
-    let findings = block_on(LocalSet::new().run_until(async {
+    let findings = block_on(async {
         let gateway = app::without_listeners(settings, clock);
         let mut findings = Vec::new();
         for name in names {
@@ -46,7 +45,7 @@ pub(super) fn check(
             findings.push((name, found));
         }
         findings
-    }))?;
+    })?;
     let mut failures = Vec::new();
     for (name, found) in findings {
         match found {

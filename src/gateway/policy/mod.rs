@@ -82,11 +82,7 @@ pub fn may_call(caller: &Caller) -> Result<(), Denied> {
 ///
 /// # Errors
 /// When the caller may make no call at all, or its rule does not give the right to this one.
-pub fn allow(
-    caller: impl Into<Box<Caller>>,
-    target: Target,
-    settings: &Settings,
-) -> Result<Grant, Denied> {
+pub fn allow(caller: impl Into<Box<Caller>>, target: Target, settings: &Settings) -> Result<Grant, Denied> {
     let caller = caller.into();
     may_call(&caller)?;
     if let Some(rule) = caller.rule() {
