@@ -100,10 +100,15 @@ impl Apis {
         }
     }
 
+    /// The catalogue's API at this path, from the slash before `v4` or `v1`.
+    pub(super) fn in_catalogue(&self, url: &str) -> Option<&Arc<Api>> {
+        self.catalogue.get(url)
+    }
+
     /// The API at a path that `app` is asked for. One that has no identity yet is under the shared one, until it
     /// is [called](Self::called).
     pub(super) fn at(&self, app: SdkAppId, path: &ApiPath<'_>) -> Arc<Api> {
-        if let Some(api) = self.catalogue.get(path.url()) {
+        if let Some(api) = self.in_catalogue(path.url()) {
             return Arc::clone(api);
         }
         let found = self.read().find(app, path.url());

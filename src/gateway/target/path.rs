@@ -47,6 +47,15 @@ impl<'a> CallPath<'a> {
     }
 }
 
+/// The app that `path` seems to name, and what comes after it. Whether either is well-formed was not looked at.
+pub(super) fn after_app(path: &str) -> (Option<&str>, &str) {
+    let rest = path.strip_prefix("/apps/");
+    match rest.and_then(|rest| rest.split_at_checked(rest.bytes().position(|byte| byte == b'/')?)) {
+        Some((app, rest)) => (Some(app), rest),
+        None => (None, path),
+    }
+}
+
 impl<'a> ApiPath<'a> {
     /// The path under which the API is known, and to which a call of it is sent.
     pub(super) fn url(&self) -> &'a str {
