@@ -55,7 +55,7 @@ fn grant() -> Grant {
 
 /// A turn that is there at once.
 fn turn(admission: &Admission, grant: &Grant) -> Permit {
-    let mut admit = pin!(admission.admit(grant, admission.arrive(), Duration::from_secs(3)));
+    let mut admit = pin!(admission.admit(grant, admission.arrive(), Instant::now(), Duration::from_secs(3)));
     match admit.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(Ok(permit)) => permit,
         other => panic!("no turn at once: {other:?}"),
@@ -72,7 +72,7 @@ fn alone(c: &mut Criterion) {
             let mut permit = turn(&admission, &grant);
             assert!(permit.confirm());
             permit.sent();
-            permit.answered();
+            permit.answered(Instant::now());
         });
     });
 }

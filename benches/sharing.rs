@@ -133,13 +133,13 @@ async fn offer(admission: Arc<Admission>, per_second: u32, span: Duration) -> Ve
 /// A call that is answered 2 ms after it was sent.
 async fn call(admission: &Admission, grant: &Grant) -> (Option<Duration>, Instant) {
     let began = Instant::now();
-    let turn = admission.admit(grant, admission.arrive(), Duration::from_secs(3)).await;
+    let turn = admission.admit(grant, admission.arrive(), Instant::now(), Duration::from_secs(3)).await;
     let at = Instant::now();
     let Ok(mut permit) = turn else { return (None, at) };
     if permit.confirm() {
         permit.sent();
         tokio::time::sleep(Duration::from_millis(2)).await;
-        permit.answered();
+        permit.answered(Instant::now());
     }
     (Some(at - began), at)
 }

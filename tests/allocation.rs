@@ -65,7 +65,7 @@ fn grant() -> Grant {
 async fn call(admission: &Admission, grant: &Grant, answer: Duration) -> u64 {
     let mut allocated = 0;
     let mut permit = None;
-    let admit = admission.admit(grant, admission.arrive(), Duration::from_secs(3));
+    let admit = admission.admit(grant, admission.arrive(), Instant::now(), Duration::from_secs(3));
     let mut admit = std::pin::pin!(admit);
     let mut poll = || {
         let mut context = std::task::Context::from_waker(std::task::Waker::noop());
@@ -82,7 +82,7 @@ async fn call(admission: &Admission, grant: &Grant, answer: Duration) -> u64 {
     };
     allocated += allocation_counter::measure(sending).count_total;
     tokio::time::advance(answer).await;
-    allocated + allocation_counter::measure(|| permit.answered()).count_total
+    allocated + allocation_counter::measure(|| permit.answered(Instant::now())).count_total
 }
 
 #[tokio::test(start_paused = true)]
@@ -107,7 +107,8 @@ async fn an_uncontended_turn_allocates_nothing() {
     assert_eq!(allocated, 0, "in 1,000 calls");
     // A call that comes to nothing costs nothing either.
     let unsent = || {
-        let mut admit = std::pin::pin!(admission.admit(&grant, admission.arrive(), Duration::ZERO));
+        let mut admit =
+            std::pin::pin!(admission.admit(&grant, admission.arrive(), Instant::now(), Duration::ZERO));
         let mut context = std::task::Context::from_waker(std::task::Waker::noop());
         assert!(admit.as_mut().poll(&mut context).is_ready());
     };

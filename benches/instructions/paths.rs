@@ -130,11 +130,11 @@ fn turn(times: usize) {
         let caller = identify(&HeaderMap::new(), Peer::Uid(None), &callers);
         let grant = policy::allow(caller, target, &policy::Settings::default()).expect("allowed");
         for call in 1..=times {
-            let turn = admission.admit(&grant, admission.arrive(), Duration::ZERO);
+            let turn = admission.admit(&grant, admission.arrive(), Instant::now(), Duration::ZERO);
             let mut permit = turn.await.expect("a turn at once");
             assert!(permit.confirm());
             permit.sent();
-            permit.answered();
+            permit.answered(Instant::now());
             if call % 100 == 0 {
                 tokio::time::advance(Duration::from_millis(500)).await;
             }

@@ -110,7 +110,7 @@ impl Exporting {
     async fn post(&self, body: Bytes) -> Result<StatusCode, String> {
         let settings = Settings { connect_timeout: PATIENCE, egress_proxy: None };
         let endpoint = self.collector.endpoint();
-        let connecting = self.client.connection(endpoint, &Roots::default(), &settings).await;
+        let connecting = self.client.connection(endpoint, &Roots::default(), &settings, Instant::now()).await;
         let connection = connecting.map_err(|error| error.to_string())?;
         let post = Post {
             target: self.collector.path(),
@@ -169,7 +169,7 @@ impl Departure for Leaving {
 
     fn sent(&self) {}
 
-    fn answered(&self) {}
+    fn answered(&self, _now: Instant) {}
 }
 
 /// From so many spans on, a batch waits for no more.

@@ -98,7 +98,7 @@ fn can_be_used(live: &gateway::Settings) {
             let path = format!("/apps/{}/v4/{path}", app.name);
             let target = resolve(&path, None, &live.apps, &apis).expect("the app is configured");
             let Ok(grant) = policy::allow(caller.clone(), target, &live.rules) else { continue };
-            let mut turn = pin!(admission.admit(&grant, admission.arrive(), Duration::ZERO));
+            let mut turn = pin!(admission.admit(&grant, admission.arrive(), Instant::now(), Duration::ZERO));
             _ = turn.as_mut().poll(&mut Context::from_waker(Waker::noop()));
         }
     }

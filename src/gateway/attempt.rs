@@ -89,6 +89,7 @@ pub async fn run(
             deadline: deadline.min(ready.at + means.live.upstream.request_timeout),
             avoid: repeats.unanswered_at(),
             traceparent: None,
+            now: ready.at,
         };
         // What is rare is boxed, here and further in: a call's future has room for the largest of its steps, and is
         // moved whole. That took 10,000 of a call's 80,000 instructions. And what is large is pinned before it is awaited,
@@ -103,9 +104,15 @@ pub async fn run(
                 }
             }
         };
+        let complete = tried.complete;
         let (result, next) = repeats.after(tried, record.wait());
         let reason = match next {
-            Next::Done => return result,
+            Next::Done => {
+                if let Some(now) = complete {
+                    record.ends(now);
+                }
+                return result;
+            }
             Next::Again { reason, .. } | Next::InTurn { reason, .. } => reason,
             Next::WithNewerKey => "key",
         };

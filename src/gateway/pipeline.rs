@@ -15,7 +15,6 @@ use bytes::Bytes;
 use http::request::Parts;
 use http::{Request, Response};
 use http_body::Body;
-use tokio::time::Instant;
 
 pub use self::in_flight::InFlight;
 use self::in_flight::Place;
@@ -31,6 +30,7 @@ use super::reply::{self, Aside, Content, Relayed, ReplyBody};
 use super::target::{self, Apis};
 use super::trip::Trips;
 use super::{HttpStatus, Limits, Settings, attempt, policy};
+use crate::clock::timed;
 use crate::net::body::Room;
 use crate::net::client::{Client, OwnListeners};
 use crate::net::listener::Peer;
@@ -184,9 +184,10 @@ impl Gateway {
         let mut grant = policy::allow(caller, target, &live.rules)?;
         let deadline = Deadline::of(record.began(), grant.caller());
         let part = shared.room.for_request();
-        let body = read_body(body, &head.headers, part, &shared.limits, deadline).await?;
+        let (body, now) =
+            timed(pin!(read_body(body, &head.headers, part, &shared.limits, deadline)), record.began()).await;
+        let body = body?;
         record.body(body.len());
-        let now = Instant::now();
         let deadline = deadline.of_call(now, live.upstream.total_timeout);
         if grant.identify(&shared.apis) {
             record.target(grant.target());

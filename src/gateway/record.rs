@@ -48,6 +48,8 @@ pub struct Record {
     /// How many tries have begun to leave, as whoever sends them sees it.
     begun: Rc<Cell<u32>>,
     ended: bool,
+    /// When it ends, if that is now and was looked up already.
+    ends: Option<Instant>,
     /// `None`: traces are switched off.
     trace: Option<Box<Trace>>,
 }
@@ -96,6 +98,7 @@ impl Record {
             bytes_in: 0,
             begun,
             ended: false,
+            ends: None,
             trace: None,
         }
     }
@@ -243,6 +246,11 @@ impl Record {
         self.target.as_ref().map(|(target, _)| &target.api.label)
     }
 
+    /// It ends now: whoever ends it right after this need not look at the clock again.
+    pub fn ends(&mut self, now: Instant) {
+        self.ends = Some(now);
+    }
+
     /// It was answered, and the answer relayed.
     pub fn relayed(mut self, reading: &Reading, outcome: CallOutcome, status: StatusCode, bytes_out: usize) {
         self.end(&End {
@@ -294,7 +302,7 @@ impl Record {
 
     fn end(&mut self, end: &End<'_>) {
         self.ended = true;
-        let took = self.began.elapsed();
+        let took = self.ends.unwrap_or_else(Instant::now) - self.began;
         let caller = self.metrics.caller(&self.caller);
         let unknown;
         let metrics = match &self.target {

@@ -216,6 +216,11 @@ impl Bucket {
         self.tokens.standing()
     }
 
+    /// The same as the books stand. Settled by whoever asks.
+    pub(super) fn settled(&self) -> impl Iterator<Item = (Ceiling, u32)> {
+        self.tokens.standing()
+    }
+
     /// The first period's ceiling, and how many of its tokens are not at home.
     pub(super) fn first(&mut self, now: Instant) -> (Ceiling, u32) {
         self.settle_tokens(now);

@@ -192,8 +192,8 @@ impl Admission {
         Arrival { number: self.arrivals.fetch_add(1, Ordering::Relaxed), returns: false }
     }
 
-    /// Waits for a turn under every ceiling that the call falls under, no longer than `max_wait` and the setting of the
-    /// same name. A call that may not wait at all goes at once if a token is at home and nobody waits, whatever the
+    /// Waits for a turn under every ceiling that the call falls under, from `now` on, no longer than `max_wait` and the
+    /// setting of the same name. A call that may not wait at all goes at once if a token is at home and nobody waits, whatever the
     /// pace.
     ///
     /// Cancel-safe: dropped, it leaves the queue, and tokens that it was given meanwhile go home.
@@ -204,6 +204,7 @@ impl Admission {
         &self,
         grant: &Grant,
         arrival: Arrival,
+        now: Instant,
         max_wait: Duration,
     ) -> Result<Permit, NotAdmitted> {
         let (mode, longest) = {
@@ -211,7 +212,7 @@ impl Admission {
             (settings.mode, settings.max_wait)
         };
         if mode == Mode::Off {
-            return Ok(Permit::without_ceiling(Instant::now()));
+            return Ok(Permit::without_ceiling(now));
         }
         let caller = grant.caller();
         let line = Line { source: caller.source().clone(), caller: Arc::clone(caller.label()) };
@@ -226,9 +227,9 @@ impl Admission {
         let book = self.book(grant);
         let settings_now = || self.settings.load_full();
         if mode == Mode::Shadow {
-            return Ok(book.shadow(ask, settings_now));
+            return Ok(book.shadow(ask, now, settings_now));
         }
-        match book.ask(ask, settings_now) {
+        match book.ask(ask, now, settings_now) {
             Asked::Granted(permit) => Ok(permit),
             Asked::Refused(not_admitted) => Err(not_admitted),
             Asked::Waiting(waiting) => waiting.turn().await,

@@ -23,6 +23,8 @@ pub struct Permit {
     stage: Stage,
     /// When the call had it.
     at: Instant,
+    /// How the API's ceiling stood when the answer came.
+    remaining: Vec<Remaining>,
 }
 
 /// Which tokens were taken.
@@ -73,12 +75,12 @@ impl Permit {
     /// These tokens were taken for it.
     pub(super) fn new(book: Arc<Book>, taken: Taken) -> Self {
         let at = taken.granted;
-        Self { taken: Some((book, taken)), stage: Stage::Held, at }
+        Self { taken: Some((book, taken)), stage: Stage::Held, at, remaining: Vec::new() }
     }
 
     /// No ceiling is kept.
     pub(super) fn without_ceiling(now: Instant) -> Self {
-        Self { taken: None, stage: Stage::Held, at: now }
+        Self { taken: None, stage: Stage::Held, at: now, remaining: Vec::new() }
     }
 
     /// The call had it only then, since it had to wait.
@@ -127,12 +129,12 @@ impl Permit {
         }
     }
 
-    /// The answer's first byte came.
-    pub fn answered(&mut self) {
+    /// The answer's first byte came; it is `now`, or was a moment ago.
+    pub fn answered(&mut self, now: Instant) {
         // An answer to a request that was not read to its end counts as sent now.
         self.sent();
         if let (Stage::Sent(in_transit), Some((book, taken))) = (self.stage, &mut self.taken) {
-            book.answered(taken, in_transit);
+            self.remaining = book.answered(taken, in_transit, now);
             self.stage = Stage::Answered;
         }
     }
@@ -143,10 +145,11 @@ impl Permit {
         self.stage != Stage::Held
     }
 
-    /// How the API's ceiling stands, a line for each of its periods; none without a ceiling.
+    /// How the API's ceiling stood when the answer came, a line for each of its periods; none without a ceiling. Can be had
+    /// once.
     #[must_use]
-    pub fn remaining(&self) -> Vec<Remaining> {
-        self.taken.as_ref().map(|(book, taken)| book.remaining(taken)).unwrap_or_default()
+    pub fn take_remaining(&mut self) -> Vec<Remaining> {
+        std::mem::take(&mut self.remaining)
     }
 }
 

@@ -142,7 +142,6 @@ impl Tokens {
 
     /// The last byte of a token's request was handed to the kernel. It had been granted at `granted`.
     pub(super) fn sent(&mut self, granted: Instant, now: Instant) -> InTransit {
-        self.settle(now);
         self.out = self.out.saturating_sub(1);
         match self.release.guarantee {
             Guarantee::Dispatch => {

@@ -101,7 +101,7 @@ impl<'a> Repeats<'a> {
         tried: Tried<'_>,
         waited: Duration,
     ) -> (Result<Box<Relayed>, Rejection>, Next) {
-        let Tried { result, verdict, usersig, pass } = tried;
+        let Tried { result, verdict, complete: _, usersig, pass } = tried;
         self.unanswered_at = None;
         self.waited = waited;
         match result {

@@ -8,6 +8,7 @@ use http::StatusCode;
 use tokio::time::{Instant, timeout_at};
 
 use super::{Means, Tie};
+use crate::clock::timed;
 use crate::gateway::admission::{Arrival, Permit};
 use crate::gateway::credentials::UserSig;
 use crate::gateway::forward::{self, Call, Cause, Failure, Leaving, Sending};
@@ -36,6 +37,8 @@ pub(super) struct Tried<'a> {
     pub(super) result: Result<Box<Relayed>, Rejection>,
     /// What to do about the answer; `None` when there was none, or it is still coming.
     pub(super) verdict: Option<Verdict>,
+    /// When all of the answer was there; `None` when that is not so.
+    pub(super) complete: Option<Instant>,
     pub(super) usersig: Arc<UserSig>,
     pub(super) pass: Pass<'a>,
 }
@@ -65,7 +68,7 @@ pub(super) async fn prepare<'a>(
     // The setting is for each turn; what the caller bears is for all of its call's turns together.
     let wish = grant.caller().wishes().max_wait.map(|wish| wish.saturating_sub(record.wait()));
     let max_wait = wish.unwrap_or(ceiling.max_wait).min(deadline - asked);
-    let permit = means.admission.admit(grant, arrival, max_wait).await;
+    let permit = means.admission.admit(grant, arrival, asked, max_wait).await;
     let mut now = permit.as_ref().map_or_else(|_| Instant::now(), Permit::at);
     record.waited(now - asked);
     let leaving = Leaving::with(permit?, tie.begun());
@@ -136,8 +139,11 @@ pub(super) async fn send<'a>(
     let sending = Sending { traceparent: traceparent.as_ref(), ..sending };
     let exchanged = pin!(exchange(means, leaving, &usersig, call, sending, record)).await;
     match exchanged {
-        Ok((relayed, verdict)) => Tried { result: Ok(relayed), verdict, usersig, pass },
-        Err(rejection) => Tried { result: Err(rejection), verdict: None, usersig, pass },
+        Ok((relayed, verdict, came)) => {
+            let complete = verdict.is_some().then_some(came);
+            Tried { result: Ok(relayed), verdict, complete, usersig, pass }
+        }
+        Err(rejection) => Tried { result: Err(rejection), verdict: None, complete: None, usersig, pass },
     }
 }
 
@@ -148,26 +154,26 @@ async fn exchange(
     call: &Call<'_>,
     sending: Sending<'_>,
     record: &mut Record,
-) -> Result<(Box<Relayed>, Option<Verdict>), Rejection> {
+) -> Result<(Box<Relayed>, Option<Verdict>, Instant), Rejection> {
     let live = means.live;
     let deadline = sending.deadline;
     let tries = &mut |endpoint: &_, ended: forward::Attempt| record.tried(endpoint, ended);
     let ways = forward::Means { client: means.client, settings: &live.upstream, health: means.health };
     let reply = pin!(forward::send(ways, call, usersig, leaving, sending, tries)).await?;
 
-    let Response { status, headers, answer } = reply.response;
+    let Response { status, headers, came, answer } = reply.response;
     let rules = outcome::Rules {
         family: call.target.api.name.family(),
         longest: means.longest_answer,
         deadline,
         room: Arc::clone(means.room),
     };
-    let taken_in = pin!(outcome::take_in(answer, &headers, usersig, rules)).await;
+    let (taken_in, came) = timed(pin!(outcome::take_in(answer, &headers, usersig, rules)), came).await;
     let reading = match &taken_in {
         Ok(TakenIn::Whole(whole)) => Some(&whole.reading),
         _ => None,
     };
-    record.answered(&reply.endpoint, reply.began.elapsed(), status, reading);
+    record.answered(&reply.endpoint, came - reply.began, status, reading);
     let (content, verdict) = match taken_in {
         Ok(TakenIn::Whole(whole)) => {
             let content = Content::Whole { body: whole.body, reading: whole.reading, outcome: whole.call };
@@ -181,7 +187,7 @@ async fn exchange(
     };
     let status = relayable(status);
     // It goes through many hands from here, and takes 232 bytes.
-    Ok((Box::new(Relayed { status, headers, content, remaining: reply.remaining }), verdict))
+    Ok((Box::new(Relayed { status, headers, content, remaining: reply.remaining }), verdict, came))
 }
 
 /// The status with which an answer is relayed. One that promises no body, or another request, cannot carry it.

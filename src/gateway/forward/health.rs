@@ -44,7 +44,7 @@ struct Site {
     /// Nothing is held against it, and that was told. The usual call looks at nothing else.
     well: AtomicBool,
     state: Mutex<State>,
-    /// In which second the clocks were compared last.
+    /// In which second of the process the clocks were compared last, from 1.
     compared: AtomicU64,
 }
 
@@ -61,6 +61,8 @@ struct State {
 struct Tell {
     clock: Arc<dyn WallClock>,
     metrics: Arc<Metrics>,
+    /// When the process began to look.
+    since: Instant,
 }
 
 // === impl Health ===
@@ -69,7 +71,7 @@ impl Health {
     /// Nothing is known of any endpoint.
     #[must_use]
     pub fn new(apps: &Apps, clock: Arc<dyn WallClock>, metrics: Arc<Metrics>) -> Self {
-        let health = Self { apps: ArcSwap::default(), tell: Tell { clock, metrics } };
+        let health = Self { apps: ArcSwap::default(), tell: Tell { clock, metrics, since: Instant::now() } };
         health.replace(apps);
         health
     }
@@ -124,13 +126,20 @@ impl Health {
         }
     }
 
-    /// A call was answered there, with these headers.
-    pub(super) fn answered(&self, of: &AppHealth<'_>, endpoint: &Endpoint, visit: Visit, headers: &Headers) {
+    /// A call was answered there just now, with these headers.
+    pub(super) fn answered(
+        &self,
+        of: &AppHealth<'_>,
+        endpoint: &Endpoint,
+        visit: Visit,
+        headers: &Headers,
+        now: Instant,
+    ) {
         let Some(site) = site(&of.sites, endpoint) else { return };
         if !site.well.load(Ordering::Acquire) {
             site.answered(of.app, visit, &self.tell.metrics);
         }
-        site.compare_clocks(headers, &self.tell);
+        site.compare_clocks(headers, &self.tell, now);
     }
 
     /// A call failed there.
@@ -223,11 +232,15 @@ impl Site {
     }
 
     /// Once a second at most: all answers of one second say the same.
-    fn compare_clocks(&self, headers: &Headers, tell: &Tell) {
-        let now = tell.clock.unix_seconds();
-        if self.compared.swap(now, Ordering::Relaxed) == now {
+    fn compare_clocks(&self, headers: &Headers, tell: &Tell, now: Instant) {
+        let second = (now - tell.since).as_secs() + 1;
+        // Nearly always so, and then nothing is written that other workers read, and no clock is looked at.
+        if self.compared.load(Ordering::Relaxed) == second
+            || self.compared.swap(second, Ordering::Relaxed) == second
+        {
             return;
         }
+        let now = tell.clock.unix_seconds();
         let Some(theirs) = date(headers) else { return };
         let skew = now.cast_signed().saturating_sub(theirs.cast_signed());
         let mut state = self.lock();

@@ -93,6 +93,8 @@ pub struct Sending<'a> {
     pub avoid: Option<&'a Endpoint>,
     /// The `traceparent` with which it leaves, if any.
     pub traceparent: Option<&'a HeaderValue>,
+    /// What time it is.
+    pub now: Instant,
 }
 
 /// A response whose body is still to be read.
@@ -195,7 +197,7 @@ pub async fn send(
     let health = means.health.of(app);
     let Sending { deadline, traceparent, .. } = sending;
     let departing = Departing { means, call, usersig, deadline, traceparent, health, leaving };
-    let mut last = None;
+    let (mut last, mut now) = (None, Some(sending.now));
     let mut passed_over = Vec::new();
     for endpoint in app.endpoints.of(call.target.api.name.family()) {
         let is_avoided = sending.avoid == Some(endpoint);
@@ -204,13 +206,13 @@ pub async fn send(
             passed_over.push(endpoint);
             continue;
         };
-        match departing.to(endpoint, visit, ended).await {
+        match departing.to(endpoint, visit, now.take(), ended).await {
             Err(failure) if failure.leaves_others() => last = Some(failure),
             result => return result,
         }
     }
     for endpoint in passed_over {
-        match departing.to(endpoint, Visit::LastResort, ended).await {
+        match departing.to(endpoint, Visit::LastResort, now.take(), ended).await {
             Err(failure) if failure.leaves_others() => last = Some(failure),
             result => return result,
         }
@@ -230,30 +232,32 @@ struct Departing<'a> {
 }
 
 impl Departing<'_> {
-    /// Tries one endpoint, over a new connection where a pooled one turned out to be closed.
+    /// Tries one endpoint, over a new connection where a pooled one turned out to be closed. `now`: what time it is, if
+    /// that is known.
     async fn to(
         &self,
         endpoint: &Endpoint,
         visit: Visit,
+        mut now: Option<Instant>,
         ended: &mut dyn FnMut(&Endpoint, Attempt),
     ) -> Result<Reply, Failure> {
         // A trial is one of new connections: a pooled one may be dead without knowing.
         let mut only_fresh = visit == Visit::Trial;
         loop {
-            let began = Instant::now();
-            let connection =
-                match tokio::time::timeout_at(self.deadline, self.connect(endpoint, only_fresh)).await {
-                    Ok(Ok(connection)) => connection,
-                    Ok(Err(error)) => {
-                        ended(endpoint, Attempt::Unreachable);
-                        self.means.health.failed(&self.health, endpoint, visit, Fault::Unreachable, &error);
-                        return Err(self.failure(error.into(), endpoint));
-                    }
-                    Err(_) => {
-                        ended(endpoint, Attempt::Timeout);
-                        return Err(self.unanswered(Cause::Timeout, endpoint, visit, began));
-                    }
-                };
+            let began = now.take().unwrap_or_else(Instant::now);
+            let connecting = self.connect(endpoint, only_fresh, began);
+            let connection = match tokio::time::timeout_at(self.deadline, connecting).await {
+                Ok(Ok(connection)) => connection,
+                Ok(Err(error)) => {
+                    ended(endpoint, Attempt::Unreachable);
+                    self.means.health.failed(&self.health, endpoint, visit, Fault::Unreachable, &error);
+                    return Err(self.failure(error.into(), endpoint));
+                }
+                Err(_) => {
+                    ended(endpoint, Attempt::Timeout);
+                    return Err(self.unanswered(Cause::Timeout, endpoint, visit, began));
+                }
+            };
             let target =
                 signed(self.call, self.usersig).map_err(|error| self.failure(error.into(), endpoint))?;
             // Making the connection may have taken long. From here on nothing holds the call back.
@@ -265,8 +269,14 @@ impl Departing<'_> {
             match self.exchange(connection, &target, endpoint).await {
                 Ok(response) => {
                     ended(endpoint, Attempt::Answered);
-                    self.means.health.answered(&self.health, endpoint, visit, &response.headers);
-                    let remaining = self.leaving.permit.borrow().remaining();
+                    self.means.health.answered(
+                        &self.health,
+                        endpoint,
+                        visit,
+                        &response.headers,
+                        response.came,
+                    );
+                    let remaining = self.leaving.permit.borrow_mut().take_remaining();
                     return Ok(Reply { response, endpoint: endpoint.clone(), began, remaining });
                 }
                 Err(Cause::Broken(_)) if reused && !self.leaving.permit.borrow().may_have_arrived() => {
@@ -308,7 +318,12 @@ impl Departing<'_> {
         }
     }
 
-    async fn connect(&self, endpoint: &Endpoint, only_fresh: bool) -> Result<Connection, ConnectError> {
+    async fn connect(
+        &self,
+        endpoint: &Endpoint,
+        only_fresh: bool,
+        now: Instant,
+    ) -> Result<Connection, ConnectError> {
         let Means { client, settings, .. } = self.means;
         let connecting = client::Settings {
             connect_timeout: settings.connect_timeout,
@@ -316,7 +331,7 @@ impl Departing<'_> {
         };
         let roots = &self.call.target.app.extra_roots;
         match only_fresh {
-            false => client.connection(endpoint, roots, &connecting).await,
+            false => client.connection(endpoint, roots, &connecting, now).await,
             true => client.fresh_connection(endpoint, roots, &connecting).await,
         }
     }
@@ -371,8 +386,8 @@ impl Departure for Leaving {
         self.permit.borrow_mut().sent();
     }
 
-    fn answered(&self) {
-        self.permit.borrow_mut().answered();
+    fn answered(&self, now: Instant) {
+        self.permit.borrow_mut().answered(now);
     }
 }
 

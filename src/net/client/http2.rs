@@ -189,10 +189,11 @@ impl Lease {
         let _abandon = Abandon { wire: &wire, departure: &departure };
         let request = request?;
         let response = self.sender.send_request(request).await.map_err(|error| self.failed(error))?;
-        departure.answered();
+        let came = Instant::now();
+        departure.answered(came);
         let (head, incoming) = response.into_parts();
         let answer = Answer { kind: AnswerKind::Http2(incoming, self) };
-        Ok(Response { status: head.status, headers: Headers::from(&head.headers), answer })
+        Ok(Response { status: head.status, headers: Headers::from(&head.headers), came, answer })
     }
 
     /// What an error of this call's exchange means.

@@ -37,6 +37,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::StatusCode;
 use http_body::Frame;
+use tokio::time::Instant;
 
 use crate::model::endpoint::Endpoint;
 
@@ -61,8 +62,8 @@ pub trait Departure {
     fn writing(&self);
     /// The last byte was handed to the kernel.
     fn sent(&self);
-    /// The response's head is there.
-    fn answered(&self);
+    /// The response's head is there, now.
+    fn answered(&self, now: Instant);
 }
 
 /// How connections are made and kept.
@@ -124,6 +125,8 @@ pub struct Response {
     pub status: StatusCode,
     /// What its headers say.
     pub headers: Headers,
+    /// When its head was there.
+    pub came: Instant,
     /// Its body.
     pub answer: Answer,
 }
@@ -154,7 +157,7 @@ impl Client {
         Self::avoiding(OwnListeners::default())
     }
 
-    /// A connection to `endpoint` that stood a moment ago, else a new one.
+    /// A connection to `endpoint` that stood a moment ago, else a new one. It is `now`.
     ///
     /// `extra_roots` are trusted beside the platform's. Cancel-safe: dropped, a half-made connection is closed.
     ///
@@ -165,9 +168,10 @@ impl Client {
         endpoint: &Endpoint,
         extra_roots: &Roots,
         settings: &Settings,
+        now: Instant,
     ) -> Result<Connection, ConnectError> {
         let way = Way { endpoint, roots: extra_roots, proxy: settings.egress_proxy.as_ref() };
-        if let Some(kind) = pool::checkout(&self.pool, way).await {
+        if let Some(kind) = pool::checkout(&self.pool, way, now).await {
             return Ok(Connection { kind, reused: true });
         }
         self.fresh_connection(endpoint, extra_roots, settings).await
@@ -235,7 +239,7 @@ impl Connection {
     pub fn keep(self) {
         // One over HTTP/2 is there for others already.
         if let Kind::Http1(lease) = self.kind {
-            lease.keep();
+            lease.keep(Instant::now());
         }
     }
 

@@ -47,9 +47,9 @@ pub(super) struct Home {
 }
 
 /// A connection that can be used now.
-pub(super) async fn checkout(pool: &Rc<RefCell<Pool>>, way: Way<'_>) -> Option<Kind> {
+pub(super) async fn checkout(pool: &Rc<RefCell<Pool>>, way: Way<'_>, mut now: Instant) -> Option<Kind> {
     loop {
-        let connection = pool.borrow_mut().find(way, Instant::now())?;
+        let connection = pool.borrow_mut().find(way, now)?;
         match &connection {
             Kind::Http1(_) => return Some(connection),
             // The pool will not give it again when it turns out to be closed.
@@ -57,6 +57,7 @@ pub(super) async fn checkout(pool: &Rc<RefCell<Pool>>, way: Way<'_>) -> Option<K
                 if lease.stands().await {
                     return Some(connection);
                 }
+                now = Instant::now();
             }
         }
     }
@@ -139,13 +140,13 @@ impl Home {
         Way { endpoint, roots, proxy: proxy.as_ref() }
     }
 
-    /// A connection whose call is done comes back, unless enough lie idle already.
-    pub(super) fn take_in_http1(&self, lease: Box<Lease>) {
+    /// A connection whose call is done comes back now, unless enough lie idle already.
+    pub(super) fn take_in_http1(&self, lease: Box<Lease>, now: Instant) {
         let Some(pool) = self.pool.upgrade() else { return };
         let mut pool_ref = pool.borrow_mut();
         let host = pool_ref.host(self.way());
         if host.http1.len() < MAX_IDLE {
-            host.http1.push((Instant::now(), lease));
+            host.http1.push((now, lease));
         }
         drop(pool_ref);
         keep_swept(&pool);

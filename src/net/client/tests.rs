@@ -42,7 +42,7 @@ impl Departure for Steps {
         self.0.borrow_mut().push("sent");
     }
 
-    fn answered(&self) {
+    fn answered(&self, _now: Instant) {
         self.0.borrow_mut().push("answered");
     }
 }
@@ -59,7 +59,7 @@ fn post(body: impl Into<Bytes>) -> Post<'static> {
 }
 
 async fn connection(client: &Client, peer: &Peer) -> Connection {
-    client.connection(&peer.endpoint, &peer.roots, &settings()).await.unwrap()
+    client.connection(&peer.endpoint, &peer.roots, &settings(), Instant::now()).await.unwrap()
 }
 
 /// One call to the end of its answer; the connection it took, and the answer.

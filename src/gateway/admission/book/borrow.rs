@@ -74,8 +74,7 @@ impl Book {
                 None => {
                     // While there is nobody to speak to, it looks now and then.
                     let is_open = replica.open().is_some();
-                    let mut state = self.lock();
-                    let now = Instant::now();
+                    let (mut state, now) = self.lock_now();
                     let due = state.next_speech_of_all(now);
                     state.speaking.until =
                         due.map(|due| due.max(now + if is_open { A_MOMENT } else { LOOK_AGAIN }));
@@ -94,8 +93,7 @@ impl Book {
     /// What there is to say now.
     fn say(&self, open: &Open) -> Option<Speech> {
         let standing = self.replica.as_ref()?.contact().standing();
-        let mut state = self.lock();
-        let now = Instant::now();
+        let (mut state, now) = self.lock_now();
         let mut speech = Speech { wishes: Vec::new(), of: Vec::new(), epoch: open.number() };
         state.each_shared(|bucket, whose, waiting, weight| {
             // Those that find no place are next.
@@ -110,8 +108,7 @@ impl Book {
 
     /// What the store lent goes to those who wait. Gives when to speak again.
     fn heard(self: &Arc<Self>, spoken: Option<Spoken>, of: Vec<(For, u32)>, epoch: u64) -> Option<Instant> {
-        let mut state = self.lock();
-        let now = Instant::now();
+        let (mut state, now) = self.lock_now();
         let is_heard = spoken.is_some();
         if let Some(Spoken { loans, born, sent }) = spoken {
             for ((whose, want), loan) in of.into_iter().zip(loans) {

@@ -100,14 +100,18 @@ impl Book {
         Self { state, changes, sooner: Notify::new(), runtime, app, replica, speak: Notify::new() }
     }
 
-    /// Takes the tokens for a call, or a place in the queue if a turn before its deadline is possible. `settings` is
-    /// read under the lock, so that a change of them cannot be missed.
-    pub(super) fn ask(self: &Arc<Self>, ask: Ask<'_>, settings: impl FnOnce() -> Arc<Settings>) -> Asked {
+    /// Takes the tokens for a call, which asks at `now`, or a place in the queue if a turn before its deadline is possible.
+    /// `settings` is read under the lock, so that a change of them cannot be missed, and only by a call that needs it: for
+    /// ceilings in use [`apply`](Self::apply) tells of every change.
+    pub(super) fn ask(
+        self: &Arc<Self>,
+        ask: Ask<'_>,
+        now: Instant,
+        settings: impl Fn() -> Arc<Settings>,
+    ) -> Asked {
         // Dropped after the lock, which its permits take.
         let mut unclaimed = Vec::new();
-        let mut state = self.lock();
-        let settings = settings();
-        let now = Instant::now();
+        let (mut state, now) = self.lock_at(now);
         let refused = |reason, turn: Instant| Asked::Refused(NotAdmitted { reason, turn_in: turn - now });
         let changed = state.open(ask, &settings, now);
         if changed || state.app.is_some() {
@@ -131,7 +135,7 @@ impl Book {
         }
         let deadline = now + ask.max_wait;
         let mut displaced = None;
-        if let Err((reason, turn)) = state.may_wait(ask, deadline, &settings, now) {
+        if let Err((reason, turn)) = state.may_wait(ask, deadline, &settings(), now) {
             let displaceable = match reason {
                 Reason::QueueFull => {
                     state.page(ask.api.key).and_then(|page| page.queue.displaceable(ask.line))
@@ -167,10 +171,13 @@ impl Book {
     }
 
     /// Counts a call that nothing holds back. If it would have had to wait, it takes no token.
-    pub(super) fn shadow(self: &Arc<Self>, ask: Ask<'_>, settings: impl FnOnce() -> Arc<Settings>) -> Permit {
-        let mut state = self.lock();
-        let settings = settings();
-        let now = Instant::now();
+    pub(super) fn shadow(
+        self: &Arc<Self>,
+        ask: Ask<'_>,
+        now: Instant,
+        settings: impl Fn() -> Arc<Settings>,
+    ) -> Permit {
+        let (mut state, now) = self.lock_at(now);
         state.open(ask, &settings, now);
         state.settle(ask.api.key, &ask.line.source, now);
         if state.may_go(ask, now) {
@@ -186,8 +193,7 @@ impl Book {
 
     /// New settings take hold of the ceilings in use.
     pub(super) fn apply(self: &Arc<Self>, settings: &Settings) {
-        let mut state = self.lock();
-        let now = Instant::now();
+        let (mut state, now) = self.lock_now();
         state.apply(settings, now);
         let unclaimed = self.hand_out(&mut state, now);
         self.watch(&mut state, now);
@@ -203,8 +209,7 @@ impl Book {
         throttle: Throttle,
         settings: impl FnOnce() -> Arc<Settings>,
     ) -> (Option<Cut>, bool) {
-        let mut state = self.lock();
-        let now = Instant::now();
+        let (mut state, now) = self.lock_now();
         let of_api = state.page_mut(api).and_then(|page| page.bucket.as_mut());
         let has_own = of_api.is_some();
         let cut = match (throttle, of_api) {
@@ -228,8 +233,7 @@ impl Book {
         if self.changes.load(Ordering::Acquire) == taken.changes && taken.until().is_none() {
             return true;
         }
-        let mut state = self.lock();
-        let now = Instant::now();
+        let (mut state, now) = self.lock_now();
         if state.confirms(taken, now) {
             return true;
         }
@@ -242,14 +246,14 @@ impl Book {
     pub(super) fn still_stands(&self, taken: &Taken) -> bool {
         let Some(until) = taken.until() else { return true };
         // What is on loan ends by time; a part, when the store is back, too.
-        until > Instant::now() && self.lock().stands(taken, Instant::now())
+        let (mut state, now) = self.lock_now();
+        until > now && state.stands(taken, now)
     }
 
     /// The last byte of a call was handed to the kernel.
     pub(super) fn sent(&self, taken: &mut Taken) -> TakenInTransit {
         let granted = taken.granted;
-        let mut state = self.lock();
-        let now = Instant::now();
+        let (mut state, now) = self.lock_now();
         let mut in_transit = TakenInTransit::default();
         state.each_taken(taken, |bucket, hold, of| {
             *of(&mut in_transit) = Some(hold.sent(bucket, granted, now));
@@ -257,20 +261,31 @@ impl Book {
         in_transit
     }
 
-    /// The first byte of a call's answer came.
-    pub(super) fn answered(&self, taken: &mut Taken, mut in_transit: TakenInTransit) {
-        let mut state = self.lock();
-        let now = Instant::now();
+    /// The first byte of a call's answer was there at `now`. Gives how the ceiling of its API stands then.
+    pub(super) fn answered(
+        &self,
+        taken: &mut Taken,
+        mut in_transit: TakenInTransit,
+        now: Instant,
+    ) -> Vec<Remaining> {
+        let (mut state, now) = self.lock_at(now);
         state.each_taken(taken, |bucket, hold, of| {
             if let Some(token) = *of(&mut in_transit) {
                 hold.answered(bucket, token, now);
             }
         });
+        let remaining = |(ceiling, used): (Ceiling, u32)| Remaining {
+            ceiling,
+            remaining: ceiling.limit.get().saturating_sub(used),
+        };
+        let of_api = state.taken_of_api(taken);
+        of_api.map(|bucket| bucket.settled().map(remaining).collect()).unwrap_or_default()
     }
 
     /// The tokens of a call come back that wrote nothing, and go to those who wait.
     pub(super) fn give_back(self: &Arc<Self>, taken: &mut Taken) {
-        self.take_back(self.lock(), taken, Instant::now());
+        let (state, now) = self.lock_now();
+        self.take_back(state, taken, now);
     }
 
     fn take_back(self: &Arc<Self>, mut state: MutexGuard<'_, State>, taken: &mut Taken, now: Instant) {
@@ -288,23 +303,9 @@ impl Book {
         drop(unclaimed);
     }
 
-    /// How the ceiling of a call's API stands.
-    pub(super) fn remaining(&self, taken: &Taken) -> Vec<Remaining> {
-        let mut state = self.lock();
-        let standing = state.taken_of_api(taken).map(|bucket| {
-            let remaining = |(ceiling, used): (Ceiling, u32)| Remaining {
-                ceiling,
-                remaining: ceiling.limit.get().saturating_sub(used),
-            };
-            bucket.standing(Instant::now()).map(remaining).collect()
-        });
-        standing.unwrap_or_default()
-    }
-
     /// Forgets what has been idle for long. Says whether nothing is left.
     pub(super) fn forget_idle(&self) -> bool {
-        let mut state = self.lock();
-        let now = Instant::now();
+        let (mut state, now) = self.lock_now();
         state.forget_idle(now)
     }
 
@@ -341,8 +342,7 @@ impl Book {
                 () = tokio::time::sleep_until(next) => {}
                 () = self.sooner.notified() => {}
             }
-            let mut state = self.lock();
-            let now = Instant::now();
+            let (mut state, now) = self.lock_now();
             let unclaimed = self.hand_out(&mut state, now);
             state.sleeps_until = state.next_look(now);
             let Some(look) = state.sleeps_until else { return };
@@ -350,6 +350,20 @@ impl Book {
             drop(state);
             drop(unclaimed);
         }
+    }
+
+    /// The state, and what time it is there. Under the lock time never runs backwards: whoever looked at the clock before
+    /// it had the lock may come after others that looked later.
+    fn lock_at(&self, now: Instant) -> (MutexGuard<'_, State>, Instant) {
+        let mut state = self.lock();
+        let now = state.at(now);
+        (state, now)
+    }
+
+    fn lock_now(&self) -> (MutexGuard<'_, State>, Instant) {
+        let mut state = self.lock();
+        let now = state.at(Instant::now());
+        (state, now)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -85,8 +85,7 @@ impl Book {
     }
 
     fn each_in_use(&self, mut look: impl FnMut(InUse<'_>, Instant)) {
-        let mut state = self.lock();
-        let now = Instant::now();
+        let (mut state, now) = self.lock_now();
         let State { name, apis, app, waiting, counted, .. } = &mut *state;
         let counted = |whose: Whose| counted.get(&whose).copied().unwrap_or_default();
         for (&key, page) in apis {

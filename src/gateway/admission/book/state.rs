@@ -30,9 +30,13 @@ pub(super) struct State {
     /// What the app is called, as its latest call says: a reload can rename it while its ceilings are in use.
     pub(super) name: AppName,
     started: Instant,
+    /// The latest moment for which anything was done.
+    latest: Instant,
     pub(super) apis: HashMap<ApiKey, Page>,
     /// The ceiling over all APIs, if there is one.
     pub(super) app: Option<AppCeiling>,
+    /// Whether there is none by the settings in force, so that nobody need look there again.
+    has_no_app_ceiling: bool,
     /// The ceilings of sources that have one of their own.
     pub(super) sources: Sources,
     /// Who waits for anything of this app.
@@ -131,8 +135,10 @@ impl State {
         Self {
             name,
             started,
+            latest: started,
             apis: HashMap::default(),
             app: None,
+            has_no_app_ceiling: false,
             sources: HashMap::default(),
             waiting: Fair::default(),
             looks: BTreeSet::new(),
@@ -148,13 +154,19 @@ impl State {
         }
     }
 
+    /// `now`, or the latest moment for which anything was done before, if that was later.
+    pub(super) fn at(&mut self, now: Instant) -> Instant {
+        self.latest = self.latest.max(now);
+        self.latest
+    }
+
     /// Makes the buckets that a call needs and that are not in use yet. Says whether one changed that others wait for.
-    pub(super) fn open(&mut self, ask: Ask<'_>, settings: &Settings, now: Instant) -> bool {
+    pub(super) fn open(&mut self, ask: Ask<'_>, settings: &impl Fn() -> Arc<Settings>, now: Instant) -> bool {
         if self.name != *ask.app {
             self.name = ask.app.clone();
         }
         if !self.apis.contains_key(&ask.api.key) {
-            let rules = settings.api_rules(ask.api);
+            let rules = settings().api_rules(ask.api);
             let bucket = rules.map(|rules| self.shared_bucket(rules, &ask.api.label, now));
             let page = Page {
                 api: Arc::clone(ask.api),
@@ -165,16 +177,19 @@ impl State {
             };
             self.apis.insert(ask.api.key, page);
         }
-        if self.app.is_none()
-            && let Some(rules) = settings.app_rules()
-        {
-            let bucket = self.shared_bucket(rules, WHOLE_APP, now);
-            self.app = Some(AppCeiling { bucket, passing: false });
+        if self.app.is_none() && !self.has_no_app_ceiling {
+            match settings().app_rules() {
+                Some(rules) => {
+                    let bucket = self.shared_bucket(rules, WHOLE_APP, now);
+                    self.app = Some(AppCeiling { bucket, passing: false });
+                }
+                None => self.has_no_app_ceiling = true,
+            }
         }
         self.open_source(&ask.line.source, settings, now)
     }
 
-    fn open_source(&mut self, source: &Source, settings: &Settings, now: Instant) -> bool {
+    fn open_source(&mut self, source: &Source, settings: &impl Fn() -> Arc<Settings>, now: Instant) -> bool {
         let due = source.max_per_second();
         match self.sources.get_mut(source) {
             Some(ceiling) if ceiling.per_second == due => return false,
@@ -182,12 +197,12 @@ impl State {
                 ceiling.per_second = due;
                 ceiling.binds = false;
                 if let Some(per_second) = due {
-                    ceiling.bucket.set_rules(&settings.source_rules(per_second));
+                    ceiling.bucket.set_rules(&settings().source_rules(per_second));
                 }
             }
             None => {
                 let Some(per_second) = due else { return false };
-                let rules = settings.source_rules(per_second);
+                let rules = settings().source_rules(per_second);
                 // Only a rule sets one, and its name is the same in every replica.
                 let bucket = match source.group() {
                     Group::Rule(name) => self.shared_bucket(rules, &format!("rule {name}"), now),
@@ -223,6 +238,7 @@ impl State {
 
     pub(super) fn apply(&mut self, settings: &Settings, now: Instant) {
         self.changed();
+        self.has_no_app_ceiling = settings.app_rules().is_none();
         let mut opened = Vec::new();
         for (key, page) in &mut self.apis {
             match (settings.api_rules(&page.api), &mut page.bucket) {
@@ -400,8 +416,8 @@ impl State {
     }
 
     /// The bucket of which a call took its API's token, if it is still in use.
-    pub(super) fn taken_of_api(&mut self, taken: &Taken) -> Option<&mut Bucket> {
-        let bucket = self.page_mut(taken.api)?.bucket.as_mut()?;
+    pub(super) fn taken_of_api(&self, taken: &Taken) -> Option<&Bucket> {
+        let bucket = self.page(taken.api)?.bucket.as_ref()?;
         taken.of_api.as_ref()?.is_of(bucket).then_some(bucket)
     }
 
@@ -411,17 +427,22 @@ impl State {
         taken: &mut Taken,
         mut change: impl FnMut(&mut Bucket, &mut Hold, OfTaken),
     ) {
-        let of_api = self.apis.get_mut(&taken.api).and_then(|page| page.bucket.as_mut());
-        let of_app = self.app.as_mut().map(|app| &mut app.bucket);
-        let of_source = self.sources.get_mut(&taken.source).map(|ceiling| &mut ceiling.bucket);
-        let in_transit: [OfTaken; 3] = [|of| &mut of.api, |of| &mut of.app, |of| &mut of.source];
-        let holds = [&mut taken.of_api, &mut taken.of_app, &mut taken.of_source];
-        for ((bucket, hold), of) in [of_api, of_app, of_source].into_iter().zip(holds).zip(in_transit) {
-            if let (Some(bucket), Some(hold)) = (bucket, hold)
-                && hold.is_of(bucket)
-            {
+        let Taken { api, source, of_api, of_app, of_source, .. } = taken;
+        let mut each = |bucket: Option<&mut Bucket>, hold: &mut Hold, of: OfTaken| {
+            if let Some(bucket) = bucket.filter(|bucket| hold.is_of(bucket)) {
                 change(bucket, hold, of);
             }
+        };
+        if let Some(hold) = of_api {
+            let page = self.apis.get_mut(api);
+            each(page.and_then(|page| page.bucket.as_mut()), hold, |of| &mut of.api);
+        }
+        if let Some(hold) = of_app {
+            each(self.app.as_mut().map(|app| &mut app.bucket), hold, |of| &mut of.app);
+        }
+        if let Some(hold) = of_source {
+            let ceiling = self.sources.get_mut(source);
+            each(ceiling.map(|ceiling| &mut ceiling.bucket), hold, |of| &mut of.source);
         }
     }
 

@@ -321,7 +321,9 @@ async fn call(
     };
     let arrival = gate.admission.arrive();
     let (mut permit, granted) = loop {
-        let Ok(mut permit) = gate.admission.admit(grant, arrival, Duration::from_secs(3)).await else {
+        let Ok(mut permit) =
+            gate.admission.admit(grant, arrival, Instant::now(), Duration::from_secs(3)).await
+        else {
             return false;
         };
         let granted = Instant::now();
@@ -337,6 +339,6 @@ async fn call(
     sleep(mostly(2_000, 249_000)).await;
     arrives(granted);
     sleep(mostly(3_000, 400_000)).await;
-    permit.answered();
+    permit.answered(Instant::now());
     true
 }

@@ -124,7 +124,7 @@ impl Gate {
         max_wait: Duration,
     ) -> Result<Permit, NotAdmitted> {
         let grant = self.grant(from, api);
-        self.admission.admit(&grant, self.admission.arrive(), max_wait).await
+        self.admission.admit(&grant, self.admission.arrive(), Instant::now(), max_wait).await
     }
 
     /// Takes a turn at once, and sends.
@@ -145,7 +145,9 @@ impl Gate {
             let (admission, grant) = (Arc::clone(&self.admission), self.grant(from, api));
             let entries = Arc::clone(&diary.entries);
             diary.tasks.lock().unwrap().spawn(async move {
-                if let Ok(mut permit) = admission.admit(&grant, admission.arrive(), LONG).await {
+                if let Ok(mut permit) =
+                    admission.admit(&grant, admission.arrive(), Instant::now(), LONG).await
+                {
                     permit.sent();
                     entries.lock().unwrap().push((name, start.elapsed().as_millis()));
                 }

@@ -24,7 +24,7 @@ async fn ceilings_of_ten_thousand_apps_are_made_when_they_are_used_and_gone_when
     for app in ["app0", "app4711", "app9999"] {
         for api in [API, OTHER_API] {
             let grant = gate.grant_at(A, &format!("/apps/{app}/v4/{api}"));
-            gate.admission.admit(&grant, gate.admission.arrive(), LONG).await.unwrap().sent();
+            gate.admission.admit(&grant, gate.admission.arrive(), Instant::now(), LONG).await.unwrap().sent();
         }
     }
     // Of each app, its own and those of two APIs.

@@ -182,7 +182,7 @@ impl Life {
         permit.sent();
         if fate == Fate::Answered {
             tokio::time::sleep(ms(travels + answers)).await;
-            permit.answered();
+            permit.answered(Instant::now());
         }
         Some(())
     }
@@ -192,7 +192,7 @@ impl Life {
             let says = self.grant.caller().source().max_per_second();
             self.said.lock().unwrap().push((Instant::now(), says.map_or(0, NonZeroU32::get)));
         }
-        let turn = self.admission.admit(&self.grant, arrival, ms(self.call.max_wait));
+        let turn = self.admission.admit(&self.grant, arrival, Instant::now(), ms(self.call.max_wait));
         tokio::time::timeout(ms(self.call.patience), turn).await.ok()?.ok()
     }
 }

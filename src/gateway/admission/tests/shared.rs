@@ -39,7 +39,7 @@ async fn offer(
             let waited = began.elapsed();
             permit.sent();
             tokio::time::sleep(ms(20)).await;
-            permit.answered();
+            permit.answered(Instant::now());
             Some(waited)
         });
     }
@@ -102,12 +102,12 @@ async fn call_on(gate: Arc<Gate>, tencent: Arc<Tencent>, from: Instant, until: I
     while Instant::now() < until {
         let arrival = gate.admission.arrive();
         for attempt in 0.. {
-            let mut permit = gate.admission.admit(&grant, arrival, LONG).await.unwrap();
+            let mut permit = gate.admission.admit(&grant, arrival, Instant::now(), LONG).await.unwrap();
             permit.sent();
             tokio::time::sleep(ms(10)).await;
             let let_in = tencent.lets_in();
             tokio::time::sleep(ms(10)).await;
-            permit.answered();
+            permit.answered(Instant::now());
             let counts = usize::from(Instant::now() >= from);
             tally.sent += counts;
             if let_in {

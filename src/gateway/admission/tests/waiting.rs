@@ -35,10 +35,10 @@ async fn a_call_that_was_refused_for_rate_returns_to_its_place() {
     let gate = gate(1, |_| ()).await;
     let grant = gate.grant(A, API);
     let arrival = gate.admission.arrive();
-    gate.admission.admit(&grant, arrival, LONG).await.unwrap().sent();
+    gate.admission.admit(&grant, arrival, Instant::now(), LONG).await.unwrap().sent();
     let diary = gate.queue(&[(A, API, "later"), (A, API, "last")]).await;
     let start = Instant::now();
-    gate.admission.admit(&grant, arrival.again(), LONG).await.unwrap().sent();
+    gate.admission.admit(&grant, arrival.again(), Instant::now(), LONG).await.unwrap().sent();
     assert_eq!(start.elapsed().as_secs(), 1);
     assert_eq!(diary.names().await, ["later", "last"]);
     assert_eq!(start.elapsed().as_secs(), 3);
@@ -52,11 +52,11 @@ async fn a_call_that_returns_is_not_refused_because_of_those_that_came_later() {
     .await;
     let grant = gate.grant(A, API);
     let arrival = gate.admission.arrive();
-    gate.admission.admit(&grant, arrival, LONG).await.unwrap().sent();
+    gate.admission.admit(&grant, arrival, Instant::now(), LONG).await.unwrap().sent();
     let later = gate.queue(&[(A, API, "1"), (A, API, "2"), (A, API, "3")]).await;
     assert_eq!(refused(gate.admit(A, API, LONG).await).0, Reason::TooLate);
     let start = Instant::now();
-    gate.admission.admit(&grant, arrival.again(), LONG).await.unwrap().sent();
+    gate.admission.admit(&grant, arrival.again(), Instant::now(), LONG).await.unwrap().sent();
     assert_eq!(start.elapsed().as_secs(), 1);
     // The last one's turn came too late through it.
     assert_eq!(later.names().await, ["1", "2"]);
@@ -240,9 +240,9 @@ async fn a_call_that_returns_to_a_full_queue_finds_a_place() {
     let gate = gate(1, |settings| settings.max_waiting = 2).await;
     let grant = gate.grant(A, API);
     let arrival = gate.admission.arrive();
-    gate.admission.admit(&grant, arrival, LONG).await.unwrap().sent();
+    gate.admission.admit(&grant, arrival, Instant::now(), LONG).await.unwrap().sent();
     let _others = gate.queue(&[(B, API, "1"), (From { caller: "c", ..A }, API, "2")]).await;
-    gate.admission.admit(&grant, arrival.again(), LONG).await.unwrap().sent();
+    gate.admission.admit(&grant, arrival.again(), Instant::now(), LONG).await.unwrap().sent();
 }
 
 #[tokio::test(start_paused = true)]
@@ -283,7 +283,7 @@ async fn a_permit_that_nobody_came_for_goes_home() {
     let gate = gate(1, |_| ()).await;
     gate.send(A, API).await;
     let grant = gate.grant(A, API);
-    let mut waiting = Box::pin(gate.admission.admit(&grant, gate.admission.arrive(), LONG));
+    let mut waiting = Box::pin(gate.admission.admit(&grant, gate.admission.arrive(), Instant::now(), LONG));
     assert!(futures_poll(&mut waiting).await.is_none());
     tokio::time::sleep(ms(1500)).await; // granted meanwhile, and not picked up
     assert_eq!((gate.reading(API).used, gate.reading(API).waiting), (1, 0));
@@ -452,4 +452,17 @@ async fn who_waits_is_told_by_caller_over_all_apis_and_sources() {
     assert_eq!(waiting(&gate), [(A.caller.to_owned(), 3), (B.caller.to_owned(), 1)]);
     assert_eq!(diary.names().await.len(), 4);
     assert!(waiting(&gate).is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_looked_at_the_clock_before_others_that_came_first_brings_nobody_a_turn() {
+    let gate = gate(10, |settings| settings.burst = NonZeroU32::new(1)).await;
+    let before = Instant::now();
+    tokio::time::advance(Duration::from_secs(1)).await;
+    let first = gate.admit(A, API, ms(1)).await.unwrap();
+    let late = gate.admission.admit(&gate.grant(A, API), gate.admission.arrive(), before, ms(1)).await;
+    assert_eq!(refused(late).0, Reason::TooLate);
+    // Had time run backwards, this one would have the second's turns once more.
+    assert_eq!(refused(gate.admit(A, API, ms(1)).await).0, Reason::TooLate);
+    assert_eq!(first.at(), before + Duration::from_secs(1));
 }

@@ -58,7 +58,13 @@ impl Fixture {
     fn answer(&self, index: usize, visit: Visit, date: u64) {
         let date = httpdate::fmt_http_date(UNIX_EPOCH + std::time::Duration::from_secs(date));
         let headers = Headers { date: Some(HeaderValue::try_from(date).unwrap()), ..Headers::default() };
-        self.health.answered(&self.health.of(self.app()), self.endpoint(index), visit, &headers);
+        self.health.answered(
+            &self.health.of(self.app()),
+            self.endpoint(index),
+            visit,
+            &headers,
+            Instant::now(),
+        );
     }
 
     fn lets(&self, index: usize) -> Option<Visit> {
@@ -132,14 +138,17 @@ async fn clocks_are_compared_once_a_second() {
     fixture.answer(0, Visit::Usual, NOW - 1);
     assert!(fixture.says(&gauge(3600)), "it was compared in this second");
     fixture.clock.set_unix(NOW + 1);
+    tokio::time::advance(std::time::Duration::from_secs(1)).await;
     fixture.answer(0, Visit::Usual, NOW + 61);
     assert!(fixture.says(&gauge(-60)));
     fixture.clock.set_unix(NOW + 2);
+    tokio::time::advance(std::time::Duration::from_secs(1)).await;
     fixture.health.answered(
         &fixture.health.of(fixture.app()),
         fixture.endpoint(0),
         Visit::Usual,
         &Headers { date: Some(HeaderValue::from_static("yesterday")), ..Headers::default() },
+        Instant::now(),
     );
     assert!(fixture.says(&gauge(-60)), "what is no date says nothing");
 }

@@ -92,10 +92,11 @@ impl Lease {
         // Of an answer that came before the request was read to its end, the rest of the request counts as unsent.
         self.wire.forget(&departure);
         let Head { status, headers, framing, keeps } = head?;
-        departure.answered();
+        let came = Instant::now();
+        departure.answered(came);
         let keeps = keeps && self.outgoing.is_sent();
-        let incoming = Incoming { lease: Some(self), framing, keeps };
-        Ok(Response { status, headers, answer: Answer { kind: AnswerKind::Http1(incoming) } })
+        let incoming = Incoming { lease: Some(self), framing, keeps, came: Some(came) };
+        Ok(Response { status, headers, came, answer: Answer { kind: AnswerKind::Http1(incoming) } })
     }
 
     /// Writes what can be written, and gives the answer's head once it is there.
@@ -155,9 +156,9 @@ impl Lease {
         }
     }
 
-    /// It served nobody and goes back.
-    pub(super) fn keep(self: Box<Self>) {
-        self.home.clone().take_in_http1(self);
+    /// It serves nobody any more, or did not, and goes back now.
+    pub(super) fn keep(self: Box<Self>, now: Instant) {
+        self.home.clone().take_in_http1(self, now);
     }
 
     /// Whether it is idle and the other side has not closed it, as the kernel knows at this moment.
@@ -195,6 +196,8 @@ pub(super) struct Incoming {
     framing: Framing,
     /// Whether the connection can be used again.
     keeps: bool,
+    /// When the head was there, which is just now to whoever takes the first piece. Most answers have no second one.
+    came: Option<Instant>,
 }
 
 impl Incoming {
@@ -206,6 +209,7 @@ impl Incoming {
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, ExchangeError>>> {
+        let came = self.came.take();
         let Some(lease) = &mut self.lease else { return Poll::Ready(None) };
         // Some servers answer while they read. Should it fail, the answer is still to be had.
         _ = lease.poll_send(cx);
@@ -223,18 +227,18 @@ impl Incoming {
             }
         };
         if self.framing.is_at_its_end() || !matches!(piece, Some(Ok(_))) {
-            self.end();
+            self.end(came);
         }
         Poll::Ready(piece)
     }
 
     /// The connection goes back, or is closed.
-    fn end(&mut self) {
+    fn end(&mut self, now: Option<Instant>) {
         let Some(mut lease) = self.lease.take() else { return };
         // Whoever says more than its answer is not trusted with another request.
         if self.keeps && self.framing.is_at_its_end() && lease.incoming.is_empty() {
             lease.incoming = BytesMut::new();
-            lease.keep();
+            lease.keep(now.unwrap_or_else(Instant::now));
         }
     }
 }

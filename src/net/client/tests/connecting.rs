@@ -27,8 +27,9 @@ async fn a_connection_must_stand_in_time() {
     for address in [address, silent.local_addr().unwrap()] {
         let endpoint: Endpoint = format!("https://{address}").parse().unwrap();
         let settings = Settings { connect_timeout: Duration::from_millis(50), ..settings() };
-        let failed =
-            on_worker(async { Client::new().connection(&endpoint, &Roots::default(), &settings).await });
+        let failed = on_worker(async {
+            Client::new().connection(&endpoint, &Roots::default(), &settings, Instant::now()).await
+        });
         assert_eq!(failed.await.unwrap_err().to_string(), "no connection within 50ms");
     }
 }
@@ -42,8 +43,10 @@ async fn a_server_that_says_nothing_of_http2_is_no_connection() {
     });
     // Time for a preface, and much less than the server's patience.
     let settings = Settings { connect_timeout: Duration::from_secs(3), ..settings() };
-    let failed =
-        on_worker(async { Client::new().connection(&peer.endpoint, &peer.roots, &settings).await }).await;
+    let failed = on_worker(async {
+        Client::new().connection(&peer.endpoint, &peer.roots, &settings, Instant::now()).await
+    })
+    .await;
     assert_eq!(failed.unwrap_err().to_string(), "no connection within 3s");
     peer.done();
 }
@@ -104,7 +107,8 @@ async fn a_call_leaves_by_the_proxy_that_is_set_now() {
             assert_eq!(call(&client, &peer).await.0, NEW);
             let settings = Settings { egress_proxy: Some(egress_proxy), ..settings() };
             for reused in [NEW, REUSED] {
-                let connection = client.connection(&peer.endpoint, &peer.roots, &settings).await.unwrap();
+                let connection =
+                    client.connection(&peer.endpoint, &peer.roots, &settings, Instant::now()).await.unwrap();
                 assert_eq!(connection.is_reused(), reused, "{alpn}");
                 if reused == NEW {
                     let answer = connection.send(post("{}"), Rc::new(Steps::default())).await.unwrap();
@@ -125,8 +129,10 @@ async fn a_port_where_nobody_listens_is_told() {
     taken.bind(&std::net::SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
     let address = taken.local_addr().unwrap().as_socket().unwrap();
     let endpoint: Endpoint = format!("http://{address}").parse().unwrap();
-    let failed =
-        on_worker(async { Client::new().connection(&endpoint, &Roots::default(), &settings()).await }).await;
+    let failed = on_worker(async {
+        Client::new().connection(&endpoint, &Roots::default(), &settings(), Instant::now()).await
+    })
+    .await;
     let words = failed.unwrap_err().to_string();
     assert!(words.starts_with("cannot connect: ") && words.contains("refused"), "{words}");
 }

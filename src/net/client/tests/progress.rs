@@ -152,7 +152,7 @@ async fn a_dropped_exchange_closes_its_connection() {
 async fn connection_of_its_own(client: &Client) -> Connection {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let endpoint = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
-    client.connection(&endpoint, &Roots::default(), &settings()).await.unwrap()
+    client.connection(&endpoint, &Roots::default(), &settings(), Instant::now()).await.unwrap()
 }
 
 #[tokio::test]

@@ -130,7 +130,7 @@ async fn calls_on_a_silent_http2_connection_fail_soon_and_are_told_why() {
         let half_answered = half_answered.send(post("{}"), Rc::new(Steps::default())).await.unwrap();
         tokio::task::spawn_blocking(move || has_arrived.wait()).await.unwrap();
         tokio::time::pause();
-        let silent_since = tokio::time::Instant::now();
+        let silent_since = Instant::now();
         let reading = read_capped(half_answered.answer, 1 << 20);
         let (waiting, reading) = tokio::join!(waiting, reading);
         // A timer may be late by a turn of its own.
