@@ -18,7 +18,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::model::collector::Collector;
 use crate::net::body::read_capped;
-use crate::net::client::{Client, Departure, Post, Roots, Settings};
+use crate::net::client::{Client, Departure, FixedHeaders, Post, Roots, Settings};
 use crate::telemetry::events::TracesNotTaken;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::traces::{Queue, Span, otlp};
@@ -115,8 +115,10 @@ impl Exporting {
         let post = Post {
             target: self.collector.path(),
             host: endpoint.authority(),
-            headers: &[("content-type", otlp::CONTENT_TYPE.as_bytes())],
+            fixed: &FixedHeaders::default(),
+            headers: &[("content-type", Some(otlp::CONTENT_TYPE.as_bytes()))],
             body: &body,
+            answered_by: Instant::now() + PATIENCE,
         };
         let response = connection.send(post, Rc::new(Leaving)).await.map_err(|error| error.to_string())?;
         // Read to its end, so that the connection serves the next batch too.

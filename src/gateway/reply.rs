@@ -23,7 +23,7 @@ pub struct Relayed {
     /// Its HTTP status.
     pub status: StatusCode,
     /// What its headers say, of which little is passed on.
-    pub headers: Headers,
+    pub headers: Box<Headers>,
     /// Its body, and what that says.
     pub content: Content,
     /// How the ceiling stood, a line for each of its periods; none without a ceiling.
@@ -90,7 +90,7 @@ pub fn relay(relayed: Relayed, aside: &Aside<'_>) -> Response<ReplyBody> {
     let headers = response.headers_mut();
     headers.reserve(MOST_TOLD);
     // Everything else speaks of the upstream's connection or to browsers.
-    let Headers { content_type, date, .. } = relayed.headers;
+    let Headers { content_type, date, .. } = *relayed.headers;
     for (name, value) in [(header::CONTENT_TYPE, content_type), (header::DATE, date)] {
         if let Some(value) = value.filter(|value| value.len() <= LONGEST_PASSED_ON) {
             headers.insert(name, value);

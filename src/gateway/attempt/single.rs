@@ -173,7 +173,7 @@ async fn exchange(
         Ok(TakenIn::Whole(whole)) => Some(&whole.reading),
         _ => None,
     };
-    record.answered(&reply.endpoint, came - reply.began, status, reading);
+    record.answered(reply.endpoint, came - reply.began, status, reading);
     let (content, verdict) = match taken_in {
         Ok(TakenIn::Whole(whole)) => {
             let content = Content::Whole { body: whole.body, reading: whole.reading, outcome: whole.call };

@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::HeaderValue;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 pub use self::health::Health;
 
@@ -33,7 +33,8 @@ use super::credentials::UserSig;
 use super::target::Target;
 use crate::model::endpoint::Endpoint;
 use crate::net::client::{
-    self, Client, ConnectError, Connection, Departure, EgressProxy, Post, Response, SendError,
+    self, Client, ConnectError, Connection, Departure, EgressProxy, FixedHeaders, Post, Response, SendError,
+    fixed_headers,
 };
 
 /// How calls reach Tencent.
@@ -99,11 +100,11 @@ pub struct Sending<'a> {
 
 /// A response whose body is still to be read.
 #[derive(Debug)]
-pub struct Reply {
+pub struct Reply<'a> {
     /// The response.
     pub response: Response,
     /// Where it came from.
-    pub endpoint: Endpoint,
+    pub endpoint: &'a Endpoint,
     /// When the try began.
     pub began: Instant,
     /// How the ceiling stands, a line for each of its periods; none without a ceiling.
@@ -185,14 +186,14 @@ impl Attempt {
 ///
 /// # Errors
 /// When there is no response. The failure says whether the call may have been executed.
-pub async fn send(
+pub async fn send<'a>(
     means: Means<'_>,
-    call: &Call<'_>,
+    call: &Call<'a>,
     usersig: &UserSig,
     leaving: Rc<Leaving>,
     sending: Sending<'_>,
     ended: &mut dyn FnMut(&Endpoint, Attempt),
-) -> Result<Reply, Failure> {
+) -> Result<Reply<'a>, Failure> {
     let app = &call.target.app;
     let health = means.health.of(app);
     let Sending { deadline, traceparent, .. } = sending;
@@ -234,28 +235,27 @@ struct Departing<'a> {
 impl Departing<'_> {
     /// Tries one endpoint, over a new connection where a pooled one turned out to be closed. `now`: what time it is, if
     /// that is known.
-    async fn to(
+    async fn to<'a>(
         &self,
-        endpoint: &Endpoint,
+        endpoint: &'a Endpoint,
         visit: Visit,
         mut now: Option<Instant>,
         ended: &mut dyn FnMut(&Endpoint, Attempt),
-    ) -> Result<Reply, Failure> {
+    ) -> Result<Reply<'a>, Failure> {
         // A trial is one of new connections: a pooled one may be dead without knowing.
         let mut only_fresh = visit == Visit::Trial;
         loop {
             let began = now.take().unwrap_or_else(Instant::now);
-            let connecting = self.connect(endpoint, only_fresh, began);
-            let connection = match tokio::time::timeout_at(self.deadline, connecting).await {
-                Ok(Ok(connection)) => connection,
-                Ok(Err(error)) => {
+            let connection = match self.connect(endpoint, only_fresh, began).await {
+                Ok(connection) => connection,
+                Err(Cause::Unreachable(error)) => {
                     ended(endpoint, Attempt::Unreachable);
                     self.means.health.failed(&self.health, endpoint, visit, Fault::Unreachable, &error);
                     return Err(self.failure(error.into(), endpoint));
                 }
-                Err(_) => {
+                Err(cause) => {
                     ended(endpoint, Attempt::Timeout);
-                    return Err(self.unanswered(Cause::Timeout, endpoint, visit, began));
+                    return Err(self.unanswered(cause, endpoint, visit, began));
                 }
             };
             let target =
@@ -277,7 +277,7 @@ impl Departing<'_> {
                         response.came,
                     );
                     let remaining = self.leaving.permit.borrow_mut().take_remaining();
-                    return Ok(Reply { response, endpoint: endpoint.clone(), began, remaining });
+                    return Ok(Reply { response, endpoint, began, remaining });
                 }
                 Err(Cause::Broken(_)) if reused && !self.leaving.permit.borrow().may_have_arrived() => {
                     ended(endpoint, Attempt::Stale);
@@ -299,22 +299,24 @@ impl Departing<'_> {
         target: &SignedTarget,
         endpoint: &Endpoint,
     ) -> Result<Response, Cause> {
-        let mut headers = Vec::with_capacity(HEADERS.len() + 2);
-        headers.extend_from_slice(&HEADERS);
-        let travelling = [("accept", self.call.accept.as_ref()), ("traceparent", self.traceparent)];
-        headers
-            .extend(travelling.iter().filter_map(|(name, value)| Some((*name, value.as_ref()?.as_bytes()))));
-        let (target, host, body) = (target.expose(), endpoint.authority(), &self.call.body);
-        let departure = Rc::clone(&self.leaving) as Rc<dyn Departure>;
-        let sending = connection.send(Post { target, host, headers: &headers, body }, departure);
-        match tokio::time::timeout_at(self.deadline, sending).await {
-            Ok(Ok(response)) => Ok(response),
+        let accept = self.call.accept.as_ref().map(HeaderValue::as_bytes);
+        let traceparent = self.traceparent.map(HeaderValue::as_bytes);
+        let post = Post {
+            target: target.expose(),
+            host: endpoint.authority(),
+            fixed: &HEADERS,
+            headers: &[("accept", accept), ("traceparent", traceparent)],
+            body: &self.call.body,
+            answered_by: self.deadline,
+        };
+        match connection.send(post, Rc::clone(&self.leaving) as Rc<dyn Departure>).await {
+            Ok(response) => Ok(response),
+            Err(error) if error.is_too_late() => Err(Cause::Timeout),
             // It waited for nothing, though not to its own end.
-            Ok(Err(error)) if error.is_silence() && self.leaving.permit.borrow().may_have_arrived() => {
+            Err(error) if error.is_silence() && self.leaving.permit.borrow().may_have_arrived() => {
                 Err(Cause::Timeout)
             }
-            Ok(Err(error)) => Err(error.into()),
-            Err(_) => Err(Cause::Timeout),
+            Err(error) => Err(error.into()),
         }
     }
 
@@ -323,17 +325,28 @@ impl Departing<'_> {
         endpoint: &Endpoint,
         only_fresh: bool,
         now: Instant,
-    ) -> Result<Connection, ConnectError> {
+    ) -> Result<Connection, Cause> {
         let Means { client, settings, .. } = self.means;
         let connecting = client::Settings {
             connect_timeout: settings.connect_timeout,
-            egress_proxy: settings.egress_proxy.clone(),
+            egress_proxy: settings.egress_proxy.as_ref(),
         };
         let roots = &self.call.target.app.extra_roots;
-        match only_fresh {
-            false => client.connection(endpoint, roots, &connecting, now).await,
-            true => client.fresh_connection(endpoint, roots, &connecting).await,
+        if !only_fresh && let Some(connection) = client.connection_at_hand(endpoint, roots, &connecting, now)
+        {
+            return Ok(connection);
         }
+        // Boxed, since it is large and few calls need it.
+        let connected = timeout_at(
+            self.deadline,
+            Box::pin(async {
+                match only_fresh {
+                    false => client.connection(endpoint, roots, &connecting, now).await,
+                    true => client.fresh_connection(endpoint, roots, &connecting).await,
+                }
+            }),
+        );
+        Ok(connected.await.map_err(|_| Cause::Timeout)??)
     }
 
     /// A failure that speaks against the endpoint, unless the caller had no time for an answer.
@@ -405,11 +418,11 @@ fn signed(call: &Call<'_>, usersig: &UserSig) -> Result<SignedTarget, BadUrl> {
 
 /// The headers with which every call leaves. Answers are short and must be read here: packing them would cost both sides
 /// more than the bytes are worth.
-const HEADERS: [(&str, &[u8]); 3] = [
-    ("content-type", b"application/json"),
-    ("accept-encoding", b"identity"),
-    ("user-agent", concat!("usersig-gateway/", env!("CARGO_PKG_VERSION")).as_bytes()),
-];
+static HEADERS: FixedHeaders = fixed_headers! {
+    "content-type": "application/json",
+    "accept-encoding": "identity",
+    "user-agent": concat!("usersig-gateway/", env!("CARGO_PKG_VERSION")),
+};
 
 /// A caller who gives less time than this learns nothing about an endpoint that stays silent.
 const TIME_FOR_AN_ANSWER: Duration = Duration::from_millis(500);

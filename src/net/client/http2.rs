@@ -175,7 +175,7 @@ impl Handle {
 
 impl Lease {
     pub(super) async fn send(
-        mut self,
+        mut self: Box<Self>,
         post: Post<'_>,
         departure: Rc<dyn Departure>,
     ) -> Result<Response, SendFailure> {
@@ -193,7 +193,8 @@ impl Lease {
         departure.answered(came);
         let (head, incoming) = response.into_parts();
         let answer = Answer { kind: AnswerKind::Http2(incoming, self) };
-        Ok(Response { status: head.status, headers: Headers::from(&head.headers), came, answer })
+        let headers = Box::new(Headers::from(&head.headers));
+        Ok(Response { status: head.status, headers, came, answer })
     }
 
     /// What an error of this call's exchange means.

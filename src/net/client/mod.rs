@@ -45,7 +45,8 @@ pub use connect::ConnectError;
 pub use headers::Headers;
 pub use own::OwnListeners;
 use pool::{Home, Pool, Way};
-pub use post::Post;
+pub(crate) use post::fixed_headers;
+pub use post::{FixedHeaders, Post};
 pub use proxy::{BadEgressProxy, EgressProxy};
 pub use roots::Roots;
 
@@ -67,12 +68,12 @@ pub trait Departure {
 }
 
 /// How connections are made and kept.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Settings {
+#[derive(Debug, Clone, Copy)]
+pub struct Settings<'a> {
     /// Until a new connection must stand: name look-up, TCP, TLS and the other side's first words of HTTP/2 together.
     pub connect_timeout: Duration,
     /// The CONNECT proxy to go through, if any.
-    pub egress_proxy: Option<EgressProxy>,
+    pub egress_proxy: Option<&'a EgressProxy>,
 }
 
 /// One worker's upstream connections.
@@ -93,7 +94,7 @@ pub struct Connection {
 #[derive(Debug)]
 enum Kind {
     Http1(Box<http1::Lease>),
-    Http2(http2::Lease),
+    Http2(Box<http2::Lease>),
 }
 
 /// Why there was no response. Whether the request may have arrived, its [`Departure`] knows.
@@ -110,6 +111,9 @@ enum SendFailure {
     Silence(#[source] hyper::Error),
     #[error("the exchange failed")]
     Http1(#[from] http1::ExchangeError),
+    /// The answer's head was not there when it had to be.
+    #[error("no answer in time")]
+    TooLate,
     /// The other side has lowered what it takes. Nothing was sent.
     #[error("the connection takes no further call")]
     NoRoom,
@@ -123,8 +127,8 @@ enum SendFailure {
 pub struct Response {
     /// Its status.
     pub status: StatusCode,
-    /// What its headers say.
-    pub headers: Headers,
+    /// What its headers say. It is handed from one to the next many times: boxed, so that they are not copied each time.
+    pub headers: Box<Headers>,
     /// When its head was there.
     pub came: Instant,
     /// Its body.
@@ -141,7 +145,7 @@ pub struct Answer {
 enum AnswerKind {
     Http1(http1::Incoming),
     /// With its call's share in the connection, which is held until the answer was read.
-    Http2(hyper::body::Incoming, http2::Lease),
+    Http2(hyper::body::Incoming, Box<http2::Lease>),
 }
 
 impl Client {
@@ -157,6 +161,21 @@ impl Client {
         Self::avoiding(OwnListeners::default())
     }
 
+    /// A connection to `endpoint` for which nothing must be waited: one over HTTP/1.1 that lies idle and stands, where no
+    /// calls share one. It is `now`.
+    #[must_use]
+    pub fn connection_at_hand(
+        &self,
+        endpoint: &Endpoint,
+        extra_roots: &Roots,
+        settings: &Settings<'_>,
+        now: Instant,
+    ) -> Option<Connection> {
+        let way = Way { endpoint, roots: extra_roots, proxy: settings.egress_proxy };
+        let lease = self.pool.borrow().find_http1(way, now)?;
+        Some(Connection { kind: Kind::Http1(lease), reused: true })
+    }
+
     /// A connection to `endpoint` that stood a moment ago, else a new one. It is `now`.
     ///
     /// `extra_roots` are trusted beside the platform's. Cancel-safe: dropped, a half-made connection is closed.
@@ -167,10 +186,10 @@ impl Client {
         &self,
         endpoint: &Endpoint,
         extra_roots: &Roots,
-        settings: &Settings,
+        settings: &Settings<'_>,
         now: Instant,
     ) -> Result<Connection, ConnectError> {
-        let way = Way { endpoint, roots: extra_roots, proxy: settings.egress_proxy.as_ref() };
+        let way = Way { endpoint, roots: extra_roots, proxy: settings.egress_proxy };
         if let Some(kind) = pool::checkout(&self.pool, way, now).await {
             return Ok(Connection { kind, reused: true });
         }
@@ -185,9 +204,9 @@ impl Client {
         &self,
         endpoint: &Endpoint,
         extra_roots: &Roots,
-        settings: &Settings,
+        settings: &Settings<'_>,
     ) -> Result<Connection, ConnectError> {
-        let way = Way { endpoint, roots: extra_roots, proxy: settings.egress_proxy.as_ref() };
+        let way = Way { endpoint, roots: extra_roots, proxy: settings.egress_proxy };
         // Boxed, since it is large and few calls need it.
         let kind = tokio::time::timeout(settings.connect_timeout, Box::pin(self.connect(way)))
             .await
@@ -200,7 +219,7 @@ impl Client {
         let stream = connect::connect(way.endpoint, tls, way.proxy, &self.own).await?;
         let home = Home::new(&self.pool, way);
         Ok(if stream.speaks_http2() {
-            Kind::Http2(http2::start(stream, home).await?)
+            Kind::Http2(Box::new(http2::start(stream, home).await?))
         } else {
             Kind::Http1(Box::new(http1::Lease::new(stream, home)))
         })
@@ -249,11 +268,16 @@ impl Connection {
     /// told how far the request came.
     ///
     /// # Errors
-    /// When the connection failed, or the other side broke the protocol.
+    /// When the connection failed, the other side broke the protocol, or the head was not there in time.
     pub async fn send(self, post: Post<'_>, departure: Rc<dyn Departure>) -> Result<Response, SendError> {
         match self.kind {
-            Kind::Http1(lease) => lease.send(post, departure).await.map_err(|error| SendError(error.into())),
-            Kind::Http2(lease) => lease.send(post, departure).await.map_err(SendError),
+            Kind::Http1(lease) => lease.send(post, departure).await.map_err(SendError),
+            Kind::Http2(lease) => {
+                // Boxed, since it is large, and calls over HTTP/1.1 would carry it too.
+                let sending = Box::pin(lease.send(post, departure));
+                let sent = tokio::time::timeout_at(post.answered_by, sending).await;
+                sent.unwrap_or(Err(SendFailure::TooLate)).map_err(SendError)
+            }
         }
     }
 }
@@ -270,6 +294,12 @@ impl SendError {
             // section 6.8); a refused stream was not processed (section 8.7).
             cause.is_remote() && (cause.is_go_away() || cause.reason() == Some(h2::Reason::REFUSED_STREAM))
         })
+    }
+
+    /// Whether the answer's head was not there when it had to be.
+    #[must_use]
+    pub fn is_too_late(&self) -> bool {
+        matches!(self.0, SendFailure::TooLate)
     }
 
     /// Whether it was given up because the other side said nothing any more: nobody cut it off.

@@ -1,7 +1,7 @@
 //! Idle connections of one worker, by the way they lead.
 //!
 //! Of those over HTTP/1.1 the latest is used first, so that under falling load the others grow old and are closed. A
-//! task closes what lay idle too long; it runs only while something is idle.
+//! task closes what lay idle too long; it runs only while there are connections.
 
 use std::cell::RefCell;
 use std::rc::{Rc, Weak};
@@ -18,7 +18,7 @@ use crate::model::hash_map::HashMap;
 /// The idle connections.
 #[derive(Debug, Default)]
 pub(super) struct Pool {
-    hosts: HashMap<Endpoint, Vec<Host>>,
+    hosts: HashMap<Endpoint, Vec<Rc<Host>>>,
     sweeping: bool,
 }
 
@@ -30,26 +30,31 @@ pub(super) struct Way<'a> {
     pub(super) proxy: Option<&'a EgressProxy>,
 }
 
-/// The connections to one endpoint under one trust and through one proxy. Nearly every endpoint has one of these.
+/// The connections to one endpoint under one trust and through one proxy. Nearly every endpoint has one of these. It is
+/// there as long as one of its connections is, idle or not.
 #[derive(Debug)]
 struct Host {
     roots: Roots,
     proxy: Option<EgressProxy>,
+    idle: RefCell<Idle>,
+}
+
+/// The connections that can be used.
+#[derive(Debug, Default)]
+struct Idle {
     http1: Vec<(Instant, Box<Lease>)>,
     http2: Vec<Handle>,
 }
 
-/// Where a connection goes when its call is done.
+/// Where a connection goes when its call is done. It knows the place, which else would have to be looked up each time:
+/// 200 instructions.
 #[derive(Debug, Clone)]
-pub(super) struct Home {
-    pool: Weak<RefCell<Pool>>,
-    to: Rc<(Endpoint, Roots, Option<EgressProxy>)>,
-}
+pub(super) struct Home(Weak<Host>);
 
 /// A connection that can be used now.
 pub(super) async fn checkout(pool: &Rc<RefCell<Pool>>, way: Way<'_>, mut now: Instant) -> Option<Kind> {
     loop {
-        let connection = pool.borrow_mut().find(way, now)?;
+        let connection = pool.borrow().find(way, now)?;
         match &connection {
             Kind::Http1(_) => return Some(connection),
             // The pool will not give it again when it turns out to be closed.
@@ -69,49 +74,47 @@ impl Pool {
     }
 
     pub(super) fn idle(&self) -> usize {
-        let idle = |host: &Host| {
-            host.http1.len() + host.http2.iter().filter(|handle| handle.idle_since().is_some()).count()
-        };
-        self.hosts.values().flatten().map(idle).sum()
+        self.hosts.values().flatten().map(|host| host.idle.borrow().count()).sum()
     }
 
-    fn find(&mut self, way: Way<'_>, now: Instant) -> Option<Kind> {
-        let host = self.hosts.get_mut(way.endpoint)?.iter_mut().find(|host| host.is_on(way))?;
+    fn find(&self, way: Way<'_>, now: Instant) -> Option<Kind> {
+        let mut host = self.host_on(way)?.idle.borrow_mut();
         host.http2.retain(|handle| handle.stands() && now.duration_since(handle.made()) < MAX_AGE);
         // The oldest first, so that under falling load the others grow old and are closed.
         if let Some(lease) = host.http2.iter().find_map(Handle::lease) {
-            return Some(Kind::Http2(lease));
+            return Some(Kind::Http2(Box::new(lease)));
         }
-        // Each is asked for, though it may have answered just now: what came meanwhile would else be the next call's answer.
-        while let Some((_, mut lease)) = host.http1.pop() {
-            if now.duration_since(lease.made()) < MAX_AGE && lease.stands() {
-                return Some(Kind::Http1(lease));
-            }
-        }
-        None
+        host.take_http1(now).map(Kind::Http1)
     }
 
-    fn host(&mut self, way: Way<'_>) -> &mut Host {
+    /// One over HTTP/1.1, where none is shared.
+    pub(super) fn find_http1(&self, way: Way<'_>, now: Instant) -> Option<Box<Lease>> {
+        let mut host = self.host_on(way)?.idle.borrow_mut();
+        if host.http2.is_empty() { host.take_http1(now) } else { None }
+    }
+
+    fn host_on(&self, way: Way<'_>) -> Option<&Rc<Host>> {
+        self.hosts.get(way.endpoint)?.iter().find(|host| host.is_on(way))
+    }
+
+    fn host(&mut self, way: Way<'_>) -> &Rc<Host> {
         let hosts = self.hosts.entry(way.endpoint.clone()).or_default();
         let index = hosts.iter().position(|host| host.is_on(way)).unwrap_or_else(|| {
-            hosts.push(Host::new(way));
+            hosts.push(Rc::new(Host::new(way)));
             hosts.len() - 1
         });
-        &mut hosts[index]
+        &hosts[index]
     }
 
-    /// Closes what is idle for too long or closed already; says whether anything is left.
+    /// Closes what is idle for too long or closed already; says whether there are connections left.
     fn sweep(&mut self, now: Instant) -> bool {
         for hosts in self.hosts.values_mut() {
-            for host in &mut *hosts {
-                host.http1
-                    .retain_mut(|(since, lease)| now.duration_since(*since) < IDLE_TIMEOUT && lease.stands());
-                host.http2.retain(|handle| {
-                    let idle = handle.idle_since().map_or(Duration::ZERO, |since| now.duration_since(since));
-                    handle.stands() && idle < IDLE_TIMEOUT && now.duration_since(handle.made()) < MAX_AGE
-                });
-            }
-            hosts.retain(|host| !host.http1.is_empty() || !host.http2.is_empty());
+            hosts.retain(|host| {
+                let mut idle = host.idle.borrow_mut();
+                idle.sweep(now);
+                // A connection that is in use will want to come back.
+                !idle.http1.is_empty() || !idle.http2.is_empty() || Rc::weak_count(host) > 0
+            });
         }
         self.hosts.retain(|_, hosts| !hosts.is_empty());
         !self.hosts.is_empty()
@@ -121,7 +124,7 @@ impl Pool {
 impl Host {
     fn new(way: Way<'_>) -> Self {
         let (roots, proxy) = (way.roots.clone(), way.proxy.cloned());
-        Self { roots, proxy, http1: Vec::new(), http2: Vec::new() }
+        Self { roots, proxy, idle: RefCell::default() }
     }
 
     fn is_on(&self, way: Way<'_>) -> bool {
@@ -129,40 +132,53 @@ impl Host {
     }
 }
 
-impl Home {
-    pub(super) fn new(pool: &Rc<RefCell<Pool>>, way: Way<'_>) -> Self {
-        let to = Rc::new((way.endpoint.clone(), way.roots.clone(), way.proxy.cloned()));
-        Self { pool: Rc::downgrade(pool), to }
+impl Idle {
+    fn count(&self) -> usize {
+        self.http1.len() + self.http2.iter().filter(|handle| handle.idle_since().is_some()).count()
     }
 
-    fn way(&self) -> Way<'_> {
-        let (endpoint, roots, proxy) = &*self.to;
-        Way { endpoint, roots, proxy: proxy.as_ref() }
+    fn take_http1(&mut self, now: Instant) -> Option<Box<Lease>> {
+        // Each is asked for, though it may have answered just now: what came meanwhile would else be the next call's answer.
+        while let Some((_, mut lease)) = self.http1.pop() {
+            if now.duration_since(lease.made()) < MAX_AGE && lease.stands() {
+                return Some(lease);
+            }
+        }
+        None
+    }
+
+    fn sweep(&mut self, now: Instant) {
+        self.http1.retain_mut(|(since, lease)| now.duration_since(*since) < IDLE_TIMEOUT && lease.stands());
+        self.http2.retain(|handle| {
+            let idle = handle.idle_since().map_or(Duration::ZERO, |since| now.duration_since(since));
+            handle.stands() && idle < IDLE_TIMEOUT && now.duration_since(handle.made()) < MAX_AGE
+        });
+    }
+}
+
+impl Home {
+    pub(super) fn new(pool: &Rc<RefCell<Pool>>, way: Way<'_>) -> Self {
+        keep_swept(pool);
+        Self(Rc::downgrade(pool.borrow_mut().host(way)))
     }
 
     /// A connection whose call is done comes back now, unless enough lie idle already.
     pub(super) fn take_in_http1(&self, lease: Box<Lease>, now: Instant) {
-        let Some(pool) = self.pool.upgrade() else { return };
-        let mut pool_ref = pool.borrow_mut();
-        let host = pool_ref.host(self.way());
-        if host.http1.len() < MAX_IDLE {
-            host.http1.push((now, lease));
+        let Some(host) = self.0.upgrade() else { return };
+        let mut idle = host.idle.borrow_mut();
+        if idle.http1.len() < MAX_IDLE {
+            idle.http1.push((now, lease));
         }
-        drop(pool_ref);
-        keep_swept(&pool);
     }
 
     /// A new connection that many calls can share.
     pub(super) fn take_in_http2(&self, handle: Handle) {
-        let Some(pool) = self.pool.upgrade() else { return };
-        let mut pool_ref = pool.borrow_mut();
-        let host = pool_ref.host(self.way());
+        let Some(host) = self.0.upgrade() else { return };
+        let mut idle = host.idle.borrow_mut();
         // Where several were made at once, one serves the calls to come; the others end with their own.
-        if !host.http2.iter().any(|other| other.stands() && other.has_room()) {
-            host.http2.push(handle);
+        if !idle.http2.iter().any(|other| other.stands() && other.has_room()) {
+            idle.http2.push(handle);
         }
-        drop(pool_ref);
-        keep_swept(&pool);
     }
 }
 

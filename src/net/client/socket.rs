@@ -49,6 +49,10 @@ impl Socket {
         Window(Rc::downgrade(&self.tcp))
     }
 
+    pub(super) fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.tcp.borrow().poll_read_ready(cx)
+    }
+
     fn written(&self, result: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         if let Poll::Ready(Ok(1..)) = result {
             self.wire.written();

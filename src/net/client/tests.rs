@@ -49,13 +49,20 @@ impl Departure for Steps {
 
 const IN_ORDER: [&str; 3] = ["writing", "sent", "answered"];
 
-fn settings() -> Settings {
+fn settings() -> Settings<'static> {
     Settings { connect_timeout: Duration::from_secs(5), egress_proxy: None }
 }
 
 /// A call with this body. It is of this test's process for ever, so that any task may send it.
 fn post(body: impl Into<Bytes>) -> Post<'static> {
-    Post { target: "/v4/a/b?c=d", host: "peer.test", headers: &[], body: Box::leak(Box::new(body.into())) }
+    Post {
+        target: "/v4/a/b?c=d",
+        host: "peer.test",
+        fixed: &FixedHeaders { each: &[], lines: "" },
+        headers: &[],
+        body: Box::leak(Box::new(body.into())),
+        answered_by: Instant::now() + Duration::from_secs(3_600),
+    }
 }
 
 async fn connection(client: &Client, peer: &Peer) -> Connection {

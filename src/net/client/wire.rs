@@ -11,16 +11,16 @@
 
 use std::cell::{Cell, RefCell};
 use std::io;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
-use bytes::{Buf, Bytes};
+use bytes::{Buf, Bytes, BytesMut};
 use http_body::{Frame, SizeHint};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncBufRead, AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 use tokio_rustls::client::TlsStream;
 use tokio_util::either::Either;
@@ -45,31 +45,54 @@ pub(super) struct Wire {
 struct Leaving {
     departure: Rc<dyn Departure>,
     written: bool,
-    progress: Progress,
+    by: By,
+}
+
+/// Who gives a request to the stream.
+enum By {
+    /// Its own call, without a library between.
+    Itself {
+        /// All of it was given to the stream.
+        used_up: bool,
+    },
+    /// The HTTP library.
+    Library(Progress),
 }
 
 /// How far the library came with a request.
 ///
 /// It never leaves its thread; it is atomic because the library asks that a body's bytes could.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Progress(Arc<AtomicU8>);
+struct Progress(Arc<AtomicU8>);
 
 // The stages of a request inside the library, after it was given to it.
 const TAKEN_UP: u8 = 1;
 const USED_UP: u8 = 2;
 
 impl Progress {
-    /// All of the request was given to the stream.
-    pub(super) fn used_up(&self) {
-        self.reach(USED_UP);
-    }
-
     fn reach(&self, stage: u8) {
         self.0.fetch_max(stage, Ordering::Relaxed);
     }
 
     fn has_reached(&self, stage: u8) -> bool {
         self.0.load(Ordering::Relaxed) >= stage
+    }
+}
+
+impl Leaving {
+    /// The next bytes that the stream is given may be its first.
+    fn is_taken_up(&self) -> bool {
+        match &self.by {
+            By::Itself { .. } => true,
+            By::Library(progress) => progress.has_reached(TAKEN_UP),
+        }
+    }
+
+    fn is_used_up(&self) -> bool {
+        match &self.by {
+            By::Itself { used_up } => *used_up,
+            By::Library(progress) => progress.has_reached(USED_UP),
+        }
     }
 }
 
@@ -121,16 +144,24 @@ impl Wire {
     pub(super) fn leave(&self, departure: Rc<dyn Departure>, body: Bytes) -> Outgoing {
         let progress = Progress::default();
         let body = (!body.is_empty()).then_some(body);
-        self.leaving.borrow_mut().push(Leaving { departure, written: false, progress: progress.clone() });
+        let by = By::Library(progress.clone());
+        self.leaving.borrow_mut().push(Leaving { departure, written: false, by });
         Outgoing { has_bytes: body.is_some(), body, progress }
     }
 
-    /// A request is about to be written to the stream by whoever calls this, and tells itself when it is used up.
-    pub(super) fn depart(&self, departure: Rc<dyn Departure>) -> Progress {
-        let progress = Progress::default();
-        progress.reach(TAKEN_UP);
-        self.leaving.borrow_mut().push(Leaving { departure, written: false, progress: progress.clone() });
-        progress
+    /// A request is about to be written to the stream by whoever calls this, and says so when it is [`Self::used_up`].
+    pub(super) fn depart(&self, departure: Rc<dyn Departure>) {
+        let by = By::Itself { used_up: false };
+        self.leaving.borrow_mut().push(Leaving { departure, written: false, by });
+    }
+
+    /// All of the request that departs by itself was given to the stream.
+    pub(super) fn used_up(&self) {
+        for leaving in &mut *self.leaving.borrow_mut() {
+            if let By::Itself { used_up } = &mut leaving.by {
+                *used_up = true;
+            }
+        }
     }
 
     /// Forgets a request of which nothing more will leave.
@@ -142,7 +173,7 @@ impl Wire {
     /// departure is told that it does.
     pub(super) fn abandon(&self, departure: &Rc<dyn Departure>) {
         for leaving in &*self.leaving.borrow() {
-            let may_leave = !leaving.written && leaving.progress.has_reached(TAKEN_UP);
+            let may_leave = !leaving.written && leaving.is_taken_up();
             if may_leave && Rc::ptr_eq(&leaving.departure, departure) {
                 departure.writing();
             }
@@ -152,15 +183,16 @@ impl Wire {
 
     /// Whether every request of which the next bytes may be the first may still leave.
     pub(super) fn may_write(&self) -> bool {
-        self.leaving.borrow().iter().all(|leaving| {
-            leaving.written || !leaving.progress.has_reached(TAKEN_UP) || leaving.departure.may_leave()
-        })
+        self.leaving
+            .borrow()
+            .iter()
+            .all(|leaving| leaving.written || !leaving.is_taken_up() || leaving.departure.may_leave())
     }
 
     /// The kernel took some bytes.
     pub(super) fn written(&self) {
         for leaving in &mut *self.leaving.borrow_mut() {
-            if !leaving.written && leaving.progress.has_reached(TAKEN_UP) {
+            if !leaving.written && leaving.is_taken_up() {
                 leaving.written = true;
                 leaving.departure.writing();
             }
@@ -169,7 +201,7 @@ impl Wire {
 
     fn flushed(&self) {
         self.leaving.borrow_mut().retain(|leaving| {
-            let sent = leaving.written && leaving.progress.has_reached(USED_UP);
+            let sent = leaving.written && leaving.is_used_up();
             if sent {
                 leaving.departure.sent();
             }
@@ -266,6 +298,47 @@ impl Stream {
         Rc::clone(&self.wire)
     }
 
+    /// Whether there may be something to read.
+    pub(super) fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &self.kind {
+            Either::Left(socket) => socket.poll_readable(cx),
+            Either::Right(tls) => match tls.get_ref() {
+                (socket, session) if session.wants_read() => socket.poll_readable(cx),
+                // Something is decrypted already.
+                _ => Poll::Ready(Ok(())),
+            },
+        }
+    }
+
+    /// Reads what is there, at least a byte, behind what `buffer` holds; 0 is the end. For a connection that nobody else
+    /// waits at.
+    pub(super) fn poll_fill(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffer: &mut BytesMut,
+    ) -> Poll<io::Result<usize>> {
+        match &mut self.kind {
+            Either::Left(socket) => {
+                if buffer.capacity() == 0 {
+                    buffer.reserve(READ_AHEAD);
+                } else if buffer.capacity() - buffer.len() < LEAST_READ {
+                    buffer.reserve(READ_ON);
+                }
+                pin!(socket.read_buf(buffer)).poll(cx)
+            }
+            // What was decrypted is taken as it lies there, into a buffer of its size. Told to fill one, TLS would ask
+            // the socket once more, in vain: 400 instructions.
+            Either::Right(tls) => {
+                let mut tls = Pin::new(&mut **tls);
+                let decrypted = ready!(tls.as_mut().poll_fill_buf(cx))?;
+                let length = decrypted.len();
+                buffer.extend_from_slice(decrypted);
+                tls.consume(length);
+                Poll::Ready(Ok(length))
+            }
+        }
+    }
+
     /// A look at the socket at the bottom.
     pub(super) fn window(&self) -> Window {
         match &self.kind {
@@ -323,3 +396,10 @@ impl AsyncWrite for Stream {
         Pin::new(&mut self.kind).poll_shutdown(cx)
     }
 }
+
+/// Answers are short: most come whole in one read of this many bytes, which the allocator has at hand. Of longer ones
+/// more is read at once.
+const READ_AHEAD: usize = 1024;
+const READ_ON: usize = 16 * 1024;
+/// Where there is less room, more is made.
+const LEAST_READ: usize = 128;

@@ -68,6 +68,11 @@ impl Framing {
                 }
                 _ if buffer.is_empty() => Taken::More,
                 Self::UntilClosed => Taken::Piece(buffer.split().freeze()),
+                // Given away as a whole, the buffer need not become one that is shared: 100 instructions.
+                Self::Length(left) if *left == buffer.len() as u64 => {
+                    *left = 0;
+                    Taken::Piece(std::mem::take(buffer).freeze())
+                }
                 Self::Length(left) | Self::Chunked(Chunk::Data(left)) => {
                     let length = usize::try_from(*left).unwrap_or(usize::MAX).min(buffer.len());
                     *left -= length as u64;

@@ -13,7 +13,7 @@ mod head;
 
 use std::future::poll_fn;
 use std::io;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
 
@@ -21,13 +21,13 @@ use bytes::{Bytes, BytesMut};
 #[cfg(any(fuzzing, test))]
 use http::StatusCode;
 use http_body::Frame;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
-use tokio::time::Instant;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::pool::Home;
 use super::socket::{Unread, Window};
-use super::wire::{Progress, Stream, Wire};
-use super::{Answer, AnswerKind, Departure, Post, Response};
+use super::wire::{Stream, Wire};
+use super::{Answer, AnswerKind, Departure, Post, Response, SendFailure};
 use body::Framing;
 use head::Head;
 
@@ -44,6 +44,11 @@ pub(super) struct Lease {
     outgoing: Outgoing,
     /// What was read and not yet taken.
     incoming: BytesMut,
+    /// When its call's answer must be there.
+    answered_by: Instant,
+    /// Goes off then, or earlier: it stays from call to call, and is set anew only when it went off for a call before,
+    /// which that call's task may see as being woken in vain. Setting one for each call takes 400 instructions.
+    timer: Option<Pin<Box<Sleep>>>,
 }
 
 /// A request on its way out. Without bytes, there is none.
@@ -51,7 +56,6 @@ pub(super) struct Lease {
 struct Outgoing {
     bytes: Vec<u8>,
     written: usize,
-    progress: Progress,
 }
 
 /// Why an exchange failed.
@@ -70,14 +74,17 @@ pub(super) enum ExchangeError {
 
 impl Lease {
     pub(super) fn new(stream: Stream, home: Home) -> Self {
+        let now = Instant::now();
         Self {
             wire: stream.wire(),
             window: stream.window(),
             stream,
             home,
-            made: Instant::now(),
+            made: now,
+            answered_by: now,
             outgoing: Outgoing::default(),
             incoming: BytesMut::new(),
+            timer: None,
         }
     }
 
@@ -85,10 +92,15 @@ impl Lease {
         mut self: Box<Self>,
         post: Post<'_>,
         departure: Rc<dyn Departure>,
-    ) -> Result<Response, ExchangeError> {
+    ) -> Result<Response, SendFailure> {
+        self.answered_by = post.answered_by;
         self.outgoing.bytes = post.to_http1();
-        self.outgoing.progress = self.wire.depart(Rc::clone(&departure));
-        let head = poll_fn(|cx| self.poll_exchange(cx)).await;
+        self.wire.depart(Rc::clone(&departure));
+        let head = poll_fn(|cx| match self.poll_exchange(cx) {
+            Poll::Ready(head) => Poll::Ready(head.map_err(SendFailure::from)),
+            Poll::Pending => self.poll_too_late(cx).map(|()| Err(SendFailure::TooLate)),
+        })
+        .await;
         // Of an answer that came before the request was read to its end, the rest of the request counts as unsent.
         self.wire.forget(&departure);
         let Head { status, headers, framing, keeps } = head?;
@@ -99,17 +111,36 @@ impl Lease {
         Ok(Response { status, headers, came, answer: Answer { kind: AnswerKind::Http1(incoming) } })
     }
 
+    /// Ready when the answer should have been there.
+    fn poll_too_late(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(self.answered_by)));
+        if timer.deadline() > self.answered_by {
+            timer.as_mut().reset(self.answered_by);
+        }
+        ready!(timer.as_mut().poll(cx));
+        if timer.deadline() < self.answered_by {
+            timer.as_mut().reset(self.answered_by);
+            ready!(timer.as_mut().poll(cx));
+        }
+        Poll::Ready(())
+    }
+
     /// Writes what can be written, and gives the answer's head once it is there.
     fn poll_exchange(&mut self, cx: &mut Context<'_>) -> Poll<Result<Head, ExchangeError>> {
+        let was_sent = self.outgoing.is_sent();
         let write = self.poll_send(cx);
-        let mut at_once = false;
+        // No answer is there at once; the way through TLS to find that out takes 300 instructions more.
+        if !was_sent && matches!(write, Poll::Ready(Ok(()))) {
+            ready!(self.stream.poll_readable(cx))?;
+        }
         loop {
-            if let Some(head) = head::read(&mut self.incoming, at_once)? {
-                return Poll::Ready(Ok(head));
-            }
-            at_once = self.incoming.is_empty();
+            let at_once = self.incoming.is_empty();
             match (self.poll_fill(cx), &write) {
-                (Poll::Ready(Ok(())), _) => {}
+                (Poll::Ready(Ok(())), _) => {
+                    if let Some(head) = head::read(&mut self.incoming, at_once)? {
+                        return Poll::Ready(Ok(head));
+                    }
+                }
                 // Whoever answers and closes makes the writing fail; so the answer goes first, if there is one.
                 (Poll::Ready(Err(_)) | Poll::Pending, Poll::Ready(Err(_))) => {
                     return write.map(|write| {
@@ -125,7 +156,7 @@ impl Lease {
 
     /// Hands the request to the kernel, as far as it takes it.
     fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ExchangeError>> {
-        let Outgoing { bytes, written, progress } = &mut self.outgoing;
+        let Outgoing { bytes, written } = &mut self.outgoing;
         while *written < bytes.len() {
             match ready!(Pin::new(&mut self.stream).poll_write(cx, &bytes[*written..]))? {
                 0 => return Poll::Ready(Err(io::Error::from(io::ErrorKind::WriteZero).into())),
@@ -133,7 +164,7 @@ impl Lease {
             }
         }
         if !bytes.is_empty() {
-            progress.used_up();
+            self.wire.used_up();
             ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
             self.outgoing = Outgoing::default();
         }
@@ -145,12 +176,7 @@ impl Lease {
         if self.incoming.len() >= MOST_UNREAD {
             return Poll::Ready(Err(ExchangeError::NotHttp("its head is too long")));
         }
-        if self.incoming.capacity() == 0 {
-            self.incoming.reserve(READ_AHEAD);
-        } else if self.incoming.capacity() - self.incoming.len() < LEAST_READ {
-            self.incoming.reserve(READ_ON);
-        }
-        match ready!(pin!(self.stream.read_buf(&mut self.incoming)).poll(cx))? {
+        match ready!(self.stream.poll_fill(cx, &mut self.incoming))? {
             0 => Poll::Ready(Err(ExchangeError::Closed)),
             _ => Poll::Ready(Ok(())),
         }
@@ -269,11 +295,5 @@ pub(super) fn read_whole<'a>(
     Ok((status, body, keeps && framing.is_at_its_end() && buffer.is_empty()))
 }
 
-/// Answers are short: most come whole in one read of this many bytes, which the allocator has at hand. Of longer ones
-/// more is read at once.
-const READ_AHEAD: usize = 1024;
-const READ_ON: usize = 16 * 1024;
-/// Where there is less room, more is made.
-const LEAST_READ: usize = 128;
 /// Bounds what an answer's head can take, and how much of its body lies in memory unread.
 const MOST_UNREAD: usize = 256 * 1024;

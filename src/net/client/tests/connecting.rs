@@ -105,7 +105,7 @@ async fn a_call_leaves_by_the_proxy_that_is_set_now() {
         on_worker(async {
             let client = Client::new();
             assert_eq!(call(&client, &peer).await.0, NEW);
-            let settings = Settings { egress_proxy: Some(egress_proxy), ..settings() };
+            let settings = Settings { egress_proxy: Some(&egress_proxy), ..settings() };
             for reused in [NEW, REUSED] {
                 let connection =
                     client.connection(&peer.endpoint, &peer.roots, &settings, Instant::now()).await.unwrap();

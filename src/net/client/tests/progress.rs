@@ -193,3 +193,38 @@ async fn a_dropped_http2_exchange_leaves_the_others_alone() {
     .await;
     peer.done();
 }
+
+#[tokio::test]
+async fn each_call_on_a_connection_has_its_own_deadline() {
+    const FIRST: Duration = Duration::from_secs(120);
+    for second in [FIRST / 2, FIRST * 2] {
+        let (arrived, has_arrived) = signal();
+        let peer = Peer::plain(move |door| {
+            let mut conversation = door.accept();
+            conversation.request();
+            conversation.answer("", "one");
+            conversation.request();
+            arrived.give();
+            assert!(conversation.is_over());
+        });
+        on_worker(async {
+            let client = Client::new();
+            let began = Instant::now();
+            let until = |deadline| Post { answered_by: began + deadline, ..post("{}") };
+            let first = connection(&client, &peer).await.send(until(FIRST), Rc::new(Steps::default())).await;
+            read_capped(first.unwrap().answer, 10).await.unwrap();
+            let reused = connection(&client, &peer).await;
+            assert!(reused.is_reused());
+            let sending = tokio::task::spawn_local(reused.send(until(second), Rc::new(Steps::default())));
+            tokio::task::spawn_blocking(move || has_arrived.wait()).await.unwrap();
+            tokio::time::pause();
+            let error = sending.await.unwrap().unwrap_err();
+            assert!(error.is_too_late(), "{error}");
+            let late = began.elapsed().checked_sub(second).unwrap();
+            assert!(late < FIRST / 4, "{late:?} after {second:?}");
+        })
+        .await;
+        tokio::time::resume();
+        peer.done();
+    }
+}
