@@ -8,7 +8,6 @@
 use std::fmt;
 
 use http::uri::PathAndQuery;
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::gateway::target::query::{AuthParameter, parameters};
 use crate::model::app::{Identifier, SdkAppId};
@@ -105,7 +104,7 @@ impl Auth<'_> {
         url.push_str("sdkappid=");
         url.push_str(number.format(self.sdkappid.number()));
         url.push_str("&identifier=");
-        url.extend(utf8_percent_encode(self.identifier.as_str(), ENCODED_IN_IDENTIFIER));
+        url.push_str(self.identifier.in_url());
         url.push_str("&usersig=");
         url.push_str(self.usersig);
         url.push_str("&random=");
@@ -117,12 +116,9 @@ impl Auth<'_> {
     fn longest(&self) -> usize {
         const NAMES: usize = "?sdkappid=&identifier=&usersig=&random=&contenttype=json".len();
         const NUMBERS: usize = 2 * "4294967295".len();
-        NAMES + NUMBERS + self.usersig.len() + 3 * self.identifier.as_str().len()
+        NAMES + NUMBERS + self.usersig.len() + self.identifier.in_url().len()
     }
 }
-
-/// All but `A-Z a-z 0-9 _ -`.
-const ENCODED_IN_IDENTIFIER: &AsciiSet = &NON_ALPHANUMERIC.remove(b'_').remove(b'-');
 
 /// What `PathAndQuery` takes.
 const LONGEST_URL: usize = 65_534;
