@@ -5,7 +5,7 @@ use std::pin::pin;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, header};
+use http::{HeaderMap, HeaderValue, Method, Version, header};
 use http_body::Body;
 use serde::de::IgnoredAny;
 use tokio::time::Instant;
@@ -15,22 +15,72 @@ use crate::gateway::caller::Caller;
 use crate::gateway::rejection::{BadBody, Rejection};
 use crate::net::body::{self, Counted, CountedError, Part, ReadError};
 
-/// RFC 9112, section 3.2: an HTTP/1.1 request has one `host`. What it says is of no interest here.
-pub(super) fn one_host(head: &http::request::Parts) -> Result<(), Rejection> {
-    let hosts = head.headers.get_all(header::HOST).iter().count();
-    if hosts > 1 || (hosts == 0 && head.version == http::Version::HTTP_11) {
-        return Err(Rejection::Host(hosts));
-    }
-    Ok(())
+/// What a request's headers say of itself. They are read in one pass: four look-ups by name take 500 instructions.
+#[derive(Debug, Default)]
+pub(super) struct Said<'a> {
+    hosts: usize,
+    transfer_codings: Lines<'a>,
+    is_encoded: bool,
+    accept: Lines<'a>,
 }
 
-/// hyper looks at the last transfer coding only, and takes the others for none (RFC 9112, section 6.1).
-pub(super) fn only_chunked(head: &http::request::Parts) -> Result<(), Rejection> {
-    let mut lines = head.headers.get_all(header::TRANSFER_ENCODING).iter();
-    match (lines.next().map(|line| line.as_bytes().trim_ascii()), lines.next()) {
-        (None, _) => Ok(()),
-        (Some(coding), None) if coding.eq_ignore_ascii_case(b"chunked") => Ok(()),
-        _ => Err(Rejection::Coding),
+/// The lines of one header.
+type Lines<'a> = (Option<&'a HeaderValue>, Vec<&'a HeaderValue>);
+
+impl<'a> Said<'a> {
+    pub(super) fn by(headers: &'a HeaderMap) -> Self {
+        let mut said = Self::default();
+        for (name, value) in headers {
+            if name == header::HOST {
+                said.hosts += 1;
+            } else if name == header::ACCEPT {
+                add(&mut said.accept, value);
+            } else if name == header::TRANSFER_ENCODING {
+                add(&mut said.transfer_codings, value);
+            } else if name == header::CONTENT_ENCODING {
+                said.is_encoded |= !value.as_bytes().eq_ignore_ascii_case(b"identity");
+            }
+        }
+        said
+    }
+
+    /// RFC 9112, section 3.2: an HTTP/1.1 request has one `host`. What it says is of no interest here.
+    pub(super) fn one_host(&self, version: Version) -> Result<(), Rejection> {
+        if self.hosts > 1 || (self.hosts == 0 && version == Version::HTTP_11) {
+            return Err(Rejection::Host(self.hosts));
+        }
+        Ok(())
+    }
+
+    /// hyper looks at the last transfer coding only, and takes the others for none (RFC 9112, section 6.1).
+    pub(super) fn only_chunked(&self) -> Result<(), Rejection> {
+        match &self.transfer_codings {
+            (None, _) => Ok(()),
+            (Some(coding), more)
+                if more.is_empty() && coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked") =>
+            {
+                Ok(())
+            }
+            _ => Err(Rejection::Coding),
+        }
+    }
+
+    /// All that the caller accepts: several lines are one list (RFC 9110, section 5.3).
+    pub(super) fn accept(&self) -> Option<HeaderValue> {
+        let (first, more) = &self.accept;
+        let first = (*first)?;
+        if more.is_empty() {
+            return Some(first.clone());
+        }
+        let all: Vec<_> = [&first].into_iter().chain(more).map(|line| line.as_bytes()).collect();
+        HeaderValue::from_bytes(&all.join(&b", "[..])).ok()
+    }
+}
+
+fn add<'a>((first, more): &mut Lines<'a>, line: &'a HeaderValue) {
+    match first {
+        None => *first = Some(line),
+        Some(_) => more.push(line),
     }
 }
 
@@ -41,13 +91,12 @@ pub(super) fn only_post(method: &Method) -> Result<(), Rejection> {
 /// Reads a body that Tencent would take: a JSON object. Nothing else costs a token.
 pub(super) async fn read_body<B: Body>(
     body: B,
-    headers: &HeaderMap,
+    said: &Said<'_>,
     mut part: Part,
     limits: &Limits,
     deadline: Deadline,
 ) -> Result<Bytes, BadBody> {
-    let plain = |encoding: &HeaderValue| encoding.as_bytes().eq_ignore_ascii_case(b"identity");
-    if !headers.get_all(header::CONTENT_ENCODING).iter().all(plain) {
+    if said.is_encoded {
         return Err(BadBody::Encoded);
     }
     let body = pin!(body);
@@ -67,15 +116,6 @@ pub(super) async fn read_body<B: Body>(
     // Serde's words give line and column and quote nothing.
     let _: IgnoredAny = serde_json::from_str(text).map_err(|error| BadBody::NotJson(error.to_string()))?;
     if text.trim_ascii_start().starts_with('{') { Ok(part.hold(body)) } else { Err(BadBody::NotAnObject) }
-}
-
-/// All that the caller accepts: several lines are one list (RFC 9110, section 5.3).
-pub(super) fn accept(headers: &HeaderMap) -> Option<HeaderValue> {
-    let mut lines = headers.get_all(header::ACCEPT).iter();
-    let (first, second) = (lines.next()?, lines.next());
-    let Some(second) = second else { return Some(first.clone()) };
-    let all: Vec<_> = [first, second].into_iter().chain(lines).map(HeaderValue::as_bytes).collect();
-    HeaderValue::from_bytes(&all.join(&b", "[..])).ok()
 }
 
 /// Until when the caller waits for its call, by its own word: the body's way here included.

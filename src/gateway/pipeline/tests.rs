@@ -143,6 +143,15 @@ async fn a_call_whose_ceiling_is_lowered_while_its_connection_is_made_waits_for_
     assert!(apart >= Duration::from_secs(1), "{apart:?}");
 }
 
+#[test]
+fn digits_are_hexadecimal() {
+    for number in [0, 1, 0x9abc_def0, 0x0123_4567, 0x89ab_cdef, u32::MAX, fastrand::u32(..)] {
+        assert_eq!(hexadecimal(number), format!("{number:08x}").as_bytes());
+    }
+    let id = made_request_id();
+    assert!(id.len() == 35 && id[3..].bytes().all(|digit| digit.is_ascii_hexdigit()), "{id}");
+}
+
 const PATH: &str = "/v4/live_config/get_callback";
 
 /// One app, which calls this endpoint.
