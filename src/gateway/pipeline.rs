@@ -13,7 +13,7 @@ use std::task::{Context, Poll};
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::request::Parts;
-use http::{Request, Response};
+use http::{HeaderMap, Request, Response};
 use http_body::Body;
 
 pub use self::in_flight::InFlight;
@@ -124,7 +124,7 @@ impl Gateway {
                     }
                     Err(overloaded) => (None, Err(overloaded)),
                 };
-                record_and_reply(record, result, place, http_status)
+                record_and_reply(record, result, place, http_status, head.headers)
             }
         };
         let failed = move || reply::reject(&Rejection::Panicked, http_status, &Aside::of_unsent(&request_id));
@@ -214,6 +214,7 @@ fn record_and_reply(
     result: Result<Box<Relayed>, Rejection>,
     place: Option<Place>,
     http_status: HttpStatus,
+    headers: HeaderMap,
 ) -> Response<ReplyBody> {
     let request_id = Arc::clone(record.request_id());
     let api = record.api().map(Arc::clone);
@@ -227,7 +228,7 @@ fn record_and_reply(
     match result {
         Ok(mut relayed) => {
             record_relayed(record, &mut relayed, place);
-            reply::relay(*relayed, &aside)
+            reply::relay(*relayed, headers, &aside)
         }
         Err(rejection) => {
             let response = reply::reject(&rejection, http_status, &aside);

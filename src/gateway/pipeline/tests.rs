@@ -133,6 +133,8 @@ async fn a_call_whose_ceiling_is_lowered_while_its_connection_is_made_waits_for_
     };
     let (first, second, ()) = LocalSet::new().run_until(async { tokio::join!(call(), call(), lower) }).await;
     assert_eq!((first.status(), second.status()), (StatusCode::OK, StatusCode::OK));
+    // Its headers lie where the request's did.
+    assert!(!first.headers().contains_key("host"), "{:?}", first.headers());
     let metrics = gateway.shared.metrics.encode();
     let withdrawn = r#"retries_total{api="live_config/get_callback",app="live",reason="turn_withdrawn"} 1"#;
     assert!(metrics.contains(withdrawn), "{metrics}");

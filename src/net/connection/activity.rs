@@ -103,6 +103,11 @@ impl Activity {
         self.answering.get() || !self.heads.get()
     }
 
+    /// Whether a call is under way over HTTP/1.1.
+    pub(super) fn is_answering_request(&self) -> bool {
+        self.heads.get() && !self.under_way.borrow().is_empty()
+    }
+
     /// From now on bytes say nothing of requests.
     pub(super) fn ignore_heads(&self) {
         self.heads.set(false);
@@ -155,7 +160,7 @@ impl Activity {
     }
 
     fn is_in_call(&self) -> bool {
-        self.heads.get() && !self.outlet.is_owing() && !self.under_way.borrow().is_empty()
+        self.is_answering_request() && !self.outlet.is_owing()
     }
 
     /// When the first byte of a head came that is not yet complete.

@@ -206,7 +206,8 @@ where
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     let mut builder = http1::Builder::new();
-    builder.header_read_timeout(None).max_buf_size(limits.header_bytes).half_close(false);
+    // When a caller hangs up, its stream says so: the library need not look.
+    builder.header_read_timeout(None).max_buf_size(limits.header_bytes).half_close(true);
     let mut connection = builder.serve_connection(TokioIo::new(stream), service);
     let unreadable = {
         let mut limit = pin!(activity.limit_passed(limits));

@@ -131,6 +131,32 @@ impl Stream {
         Ok(len > 0)
     }
 
+    /// Finds out, while a call is under way, that its caller hung up. What the caller sends meanwhile is kept for later, and
+    /// then it is not looked any further.
+    ///
+    /// The HTTP library would look itself, and for that have a new buffer of 8 KiB with each call, since the last one still
+    /// holds the request: memory for nothing, which is not in the processor's caches.
+    ///
+    /// # Errors
+    /// When the caller hung up, or the connection failed.
+    fn poll_hung_up(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        if self.ahead.given < self.ahead.len || !self.activity.is_answering_request() {
+            return Ok(());
+        }
+        let mut bytes = [0; PREFACE.len()];
+        let mut buf = ReadBuf::new(&mut bytes);
+        let Poll::Ready(read) = Pin::new(&mut self.kind).poll_read(cx, &mut buf) else { return Ok(()) };
+        read?;
+        let len = buf.filled().len();
+        if len == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        self.ahead = Ahead { bytes, len, given: 0 };
+        // They may belong to the body for which the HTTP library waits.
+        cx.waker().wake_by_ref();
+        Ok(())
+    }
+
     /// Writes the last words on this connection, and says that they are.
     ///
     /// # Errors
@@ -186,6 +212,7 @@ impl AsyncRead for Stream {
             let count = buf.remaining().min(*len - *given);
             buf.put_slice(&bytes[*given..*given + count]);
             *given += count;
+            self.activity.bytes_came();
             return Poll::Ready(Ok(()));
         }
         let before = buf.filled().len();
@@ -231,6 +258,8 @@ impl AsyncWrite for Stream {
             Poll::Pending => self.activity.is_held_up(),
             Poll::Ready(Err(_)) => {}
         }
+        // Each time that it was polled, whether there was anything to write or not, the HTTP library ends with this.
+        self.poll_hung_up(cx)?;
         flushed
     }
 

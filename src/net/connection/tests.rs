@@ -7,6 +7,7 @@ use http_body_util::Full;
 use rustls::pki_types::PrivateKeyDer;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
+use tokio::sync::Semaphore;
 use tokio::task::{JoinHandle, LocalSet};
 use tokio::time::{Instant, sleep, timeout};
 
@@ -40,6 +41,18 @@ struct Caller {
 
 /// A connection on which every request is answered with so many bytes.
 fn call(answer: usize, tls: Option<TlsAcceptor>) -> Caller {
+    let handle = move |request: Request<RequestBody>| {
+        drop(request);
+        std::future::ready(Response::new(Full::new(Bytes::from(vec![b'x'; answer]))))
+    };
+    caller(handle, tls)
+}
+
+fn caller<H, F>(handle: H, tls: Option<TlsAcceptor>) -> Caller
+where
+    H: Fn(Request<RequestBody>) -> F + Clone + 'static,
+    F: Future<Output = Response<Full<Bytes>>> + Unpin + 'static,
+{
     let (ours, theirs) = UnixStream::pair().unwrap();
     let stopper = Stopper::new();
     let stop = stopper.signal();
@@ -50,10 +63,6 @@ fn call(answer: usize, tls: Option<TlsAcceptor>) -> Caller {
     let refuse = move |unreadable| {
         told.set(Some(unreadable));
         Bytes::from(words(unreadable))
-    };
-    let handle = move |request: Request<RequestBody>| {
-        drop(request);
-        std::future::ready(Response::new(Full::new(Bytes::from(vec![b'x'; answer]))))
     };
     let stream = listener::Stream::Unix(theirs);
     let serving = tokio::task::spawn_local(async move {
@@ -152,6 +161,68 @@ async fn a_caller_that_rested_is_answered_and_ended_as_any_other() {
         sleep(Duration::from_secs(30)).await;
         caller.stopper.advance(Phase::Closing);
         assert_eq!(caller.end().await.as_secs(), 30);
+    })
+    .await;
+}
+
+/// A caller whose calls are answered as `may_answer` has permits for them; and how many of them have ended.
+fn held_call(may_answer: &Rc<Semaphore>) -> (Caller, Rc<Cell<u32>>) {
+    struct End(Rc<Cell<u32>>);
+
+    impl Drop for End {
+        fn drop(&mut self) {
+            self.0.set(self.0.get() + 1);
+        }
+    }
+
+    let ended = Rc::new(Cell::new(0));
+    let (may_answer, ends) = (Rc::clone(may_answer), Rc::clone(&ended));
+    let handle = move |request: Request<RequestBody>| {
+        let (may_answer, end) = (Rc::clone(&may_answer), End(Rc::clone(&ends)));
+        Box::pin(async move {
+            let body = crate::net::body::read_capped(request.into_body(), 100).await.unwrap();
+            may_answer.acquire().await.unwrap().forget();
+            drop(end);
+            Response::new(Full::new(body))
+        })
+    };
+    (caller(handle, None), ended)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_caller_that_hangs_up_during_its_call_ends_it() {
+    on_worker(async {
+        let (mut caller, ended) = held_call(&Rc::new(Semaphore::new(0)));
+        caller.say(REQUEST).await;
+        sleep(IDLE_TIMEOUT * 2).await;
+        assert_eq!(ended.get(), 0, "it waits");
+        caller.stream.shutdown().await.unwrap();
+        caller.settled().await;
+        assert_eq!(ended.get(), 1);
+        assert_eq!(caller.end().await.as_secs(), 2 * IDLE_TIMEOUT.as_secs());
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_comes_during_a_call_is_the_next_request_and_its_time_begins_with_the_answer() {
+    on_worker(async {
+        for begun in ["P", "POST", "POST / HTTP/1.1\r\nho", REQUEST] {
+            let may_answer = Rc::new(Semaphore::new(0));
+            let (mut caller, ended) = held_call(&may_answer);
+            caller.say(&REQUEST.replace("{}", "[]")).await;
+            caller.settled().await;
+            caller.say(begun).await;
+            sleep(HEADER_TIMEOUT * 2).await;
+            may_answer.add_permits(2);
+            let answered = Instant::now();
+            sleep(HEADER_TIMEOUT / 2).await;
+            assert_eq!(ended.get(), if begun == REQUEST { 2 } else { 1 }, "{begun}");
+            if begun != REQUEST {
+                assert_eq!(caller.rest().await.rsplit("[]").next(), Some(&*words(Unreadable::SlowHead)));
+                assert_eq!(answered.elapsed().as_secs(), HEADER_TIMEOUT.as_secs());
+            }
+        }
     })
     .await;
 }
