@@ -85,6 +85,7 @@ fn apps() -> Apps {
         endpoints: Endpoints::of_region(Region::Singapore),
         extra_roots: Roots::default(),
         index: Default::default(),
+        counted: Default::default(),
     };
     let mut apps = Apps::default();
     apps.add(app, true).expect("it is the only one");

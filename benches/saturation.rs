@@ -160,6 +160,7 @@ fn start_gateway(case: Case, sandbox: &Sandbox, key: SecretKey) -> Gateway {
         endpoints: Endpoints::private(vec![sandbox.url().parse().expect("a URL")]),
         extra_roots: vec![root.expect("a certificate")].into(),
         index: Default::default(),
+        counted: Default::default(),
     };
     let mut apps = Apps::default();
     apps.add(app, true).expect("the only app");

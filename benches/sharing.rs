@@ -182,6 +182,7 @@ fn grant() -> Grant {
         endpoints: Endpoints::private(vec![Endpoint::https("localhost")]),
         extra_roots: Roots::default(),
         index: Default::default(),
+        counted: Default::default(),
     };
     let mut apps = Apps::default();
     apps.add(app, true).expect("the only app");

@@ -22,6 +22,7 @@ fn app() -> App {
         endpoints: Endpoints::of_region(Region::China),
         extra_roots: Roots::default(),
         index: Default::default(),
+        counted: Default::default(),
     }
 }
 

@@ -160,6 +160,7 @@ fn app(endpoint: &str) -> App {
         endpoints: Endpoints::private(vec![endpoint]),
         extra_roots: Roots::default(),
         index: Default::default(),
+        counted: Default::default(),
     }
 }
 

@@ -96,6 +96,7 @@ fn settings(args: &Args, key: SecretKey, sandbox: &Sandbox) -> Result<Settings, 
         endpoints: Endpoints::private(vec![endpoint]),
         extra_roots: vec![authority.map_err(|error| wrong(&error))?].into(),
         index: Default::default(),
+        counted: Default::default(),
     };
     let mut apps = Apps::default();
     apps.add(app, true).map_err(|error| wrong(&error))?;

@@ -102,6 +102,7 @@ pub(super) mod tests {
             endpoints: Endpoints::of_region(Region::China),
             extra_roots: Vec::new().into(),
             index: Default::default(),
+            counted: Default::default(),
         }
     }
 

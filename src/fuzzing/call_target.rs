@@ -148,6 +148,7 @@ static KNOWN: LazyLock<Known> = LazyLock::new(|| {
             endpoints: Endpoints::private(vec![Endpoint::https("localhost")]),
             extra_roots: Roots::default(),
             index: Default::default(),
+            counted: Default::default(),
         };
         apps.add(app, name == APPS[0].0).expect("names and numbers differ");
     }

@@ -111,8 +111,9 @@ impl Record {
     /// It means this app and API.
     pub fn target(&mut self, target: &Target) {
         let (app, api) = (target.app.name.as_str(), &*target.api.label);
-        let metrics =
-            if target.api.known { self.metrics.named_api(app, api) } else { self.metrics.api(app, api) };
+        let metrics = target.app.counted.of(&target.api, || {
+            if target.api.known { self.metrics.named_api(app, api) } else { self.metrics.api(app, api) }
+        });
         self.target = Some((target.clone(), metrics));
     }
 

@@ -25,6 +25,12 @@ impl AppName {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// Whether both are one name in memory, which is told without a look at its text.
+    #[must_use]
+    pub fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
 }
 
 /// Found by its text: the name of none is made for that.
@@ -122,6 +128,12 @@ impl Identifier {
     #[must_use]
     pub fn in_url(&self) -> &str {
         &self.in_url
+    }
+
+    /// Whether both are one name in memory, which is told without a look at its text.
+    #[must_use]
+    pub fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
     }
 }
 

@@ -156,6 +156,7 @@ pub(crate) fn app_of(sandbox: &Sandbox) -> target::App {
         endpoints: Endpoints::private(vec![sandbox.url().parse().unwrap()]),
         extra_roots: roots.into_iter().collect::<Vec<_>>().into(),
         index: Default::default(),
+        counted: Default::default(),
     }
 }
 

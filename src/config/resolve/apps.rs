@@ -81,6 +81,7 @@ fn app(at: &At<file::App>, boot: &Boot, context: &mut Context<'_>) -> Option<App
         endpoints,
         extra_roots: extra_roots?.into(),
         index: Default::default(),
+        counted: Default::default(),
     })
 }
 

@@ -23,17 +23,19 @@ pub(super) struct Rules {
     pub(super) cold_start: ColdStart,
 }
 
-/// One ceiling in use.
+/// One ceiling in use. What every call touches stands side by side, the rules apart: `repr(C)` keeps the order.
 #[derive(Debug)]
+#[repr(C)]
 pub(super) struct Bucket {
     rules: Rules,
-    tokens: Tokens,
-    pace: Pace,
     budget: Budget,
     used_at: Instant,
     number: u64,
-    /// What of it is on loan, where other replicas share it.
-    leases: Option<Leases>,
+    /// What of it is on loan, where other replicas share it. Apart, since it is large (384 bytes) and most ceilings are this
+    /// process's alone.
+    leases: Option<Box<Leases>>,
+    pace: Pace,
+    tokens: Tokens,
 }
 
 impl Bucket {
@@ -52,12 +54,12 @@ impl Bucket {
 
     /// From now on a call also needs a token on loan.
     pub(super) fn share(&mut self, leases: impl FnOnce(&[Ceiling], Release) -> Leases) {
-        self.leases = Some(leases(&self.rules.ceilings, self.rules.release()));
+        self.leases = Some(Box::new(leases(&self.rules.ceilings, self.rules.release())));
     }
 
     /// What is on loan, where other replicas share it.
     pub(super) fn leases(&mut self) -> Option<&mut Leases> {
-        self.leases.as_mut()
+        self.leases.as_deref_mut()
     }
 
     /// The store has forgotten what it knew of it.
@@ -91,7 +93,7 @@ impl Bucket {
     pub(super) fn settle(&mut self, waiting: bool, now: Instant) {
         // The pace looks at the stretch that is past, so at the tokens as they were in it.
         let Self { pace, tokens, leases, .. } = &mut *self;
-        pace.advance(paced_by(tokens, leases.as_ref()), waiting, now);
+        pace.advance(paced_by(tokens, leases.as_deref()), waiting, now);
         self.settle_tokens(now);
         if let Some(leases) = &mut self.leases
             && leases.settle(now)
@@ -135,7 +137,7 @@ impl Bucket {
     }
 
     fn paced_by(&self) -> &Tokens {
-        paced_by(&self.tokens, self.leases.as_ref())
+        paced_by(&self.tokens, self.leases.as_deref())
     }
 
     fn earliest_lent(&self, now: Instant) -> Instant {
@@ -206,7 +208,7 @@ impl Bucket {
         self.settle(false, now);
         let longest = self.rules.ceilings.iter().map(|ceiling| ceiling.period).max().unwrap_or_default();
         let idle_since = self.used_at + longest + self.rules.transit_max + KEPT_IDLE;
-        let is_settled = self.leases.as_ref().is_none_or(Leases::is_idle);
+        let is_settled = self.leases.as_ref().is_none_or(|leases| leases.is_idle());
         self.tokens.is_idle() && self.budget.is_whole() && is_settled && idle_since <= now
     }
 

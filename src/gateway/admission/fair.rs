@@ -18,14 +18,15 @@ use crate::model::hash_map::HashMap;
 
 /// Children that wait, of which the next is to be told.
 #[derive(Debug)]
+#[repr(C)]
 pub(super) struct Fair<K, T> {
+    /// How many wait under all of them. It stands first, beside what else every call touches: most find nobody waiting.
+    len: usize,
     children: HashMap<K, Child<T>>,
     /// By tag, then by who got it first.
     turns: BTreeMap<(Tag, u64), K>,
     /// By how many wait under it, then by who came first.
     lengths: BTreeMap<(usize, u64), K>,
-    /// How many wait under all of them.
-    len: usize,
     /// The tag of the turn that was served last.
     clock: Tag,
     next_number: u64,

@@ -128,6 +128,7 @@ mod tests {
                 endpoints: Endpoints::private(vec![Endpoint::https("localhost")]),
                 extra_roots: Roots::default(),
                 index: Default::default(),
+                counted: Default::default(),
             };
             apps.add(app, false).unwrap();
         }

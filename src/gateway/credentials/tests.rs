@@ -92,6 +92,7 @@ fn app(number: u64) -> App {
         endpoints: Endpoints::of_region(Region::China),
         extra_roots: Roots::default(),
         index: Default::default(),
+        counted: Default::default(),
     }
 }
 

@@ -167,6 +167,7 @@ fn live(endpoint: Endpoint) -> Settings {
         endpoints: Endpoints::private(vec![endpoint]),
         extra_roots: Roots::default(),
         index: Default::default(),
+        counted: Default::default(),
     };
     let mut apps = Apps::default();
     apps.add(app, true).unwrap();

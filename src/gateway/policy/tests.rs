@@ -25,6 +25,7 @@ fn apps() -> Apps {
             endpoints: Endpoints::private(vec![Endpoint::https("localhost")]),
             extra_roots: Roots::default(),
             index: Default::default(),
+            counted: Default::default(),
         };
         apps.add(app, name == "live").unwrap();
     }

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use super::Counted;
 use crate::model::api::Family;
 use crate::model::app::{AppName, Identifier, SdkAppId};
 use crate::model::endpoint::Endpoint;
@@ -30,6 +31,8 @@ pub struct App {
     pub extra_roots: Roots,
     /// Its index among the apps of its configuration. [`Apps::add`] puts its own in the place of whatever stands here.
     pub index: AppIndex,
+    /// The counters of its APIs, as far as calls have found them.
+    pub counted: Counted,
 }
 
 /// Which one an app is among those of its configuration, from 0. [`Apps::add`] gives it.

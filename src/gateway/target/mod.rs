@@ -12,6 +12,7 @@
 
 mod apis;
 mod apps;
+mod counted;
 mod error;
 mod path;
 mod per_app;
@@ -21,6 +22,7 @@ use std::sync::Arc;
 
 pub use apis::{Api, ApiKey, Apis, OTHER_LABEL, OWN_APIS_PER_APP};
 pub use apps::{App, AppConflict, AppIndex, Apps, Endpoints};
+pub use counted::Counted;
 pub use error::{AppNames, BadPath, ConflictingApp, Excerpt, PathFault, TargetError};
 pub(crate) use per_app::PerApp;
 

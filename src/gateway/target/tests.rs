@@ -14,6 +14,7 @@ pub(super) fn app(name: &str, sdkappid: u64) -> App {
         endpoints: Endpoints::private(vec![Endpoint::https("localhost")]),
         extra_roots: Roots::default(),
         index: Default::default(),
+        counted: Default::default(),
     }
 }
 

@@ -18,6 +18,7 @@ fn app(key: &str) -> App {
         endpoints: Endpoints::private(vec![Endpoint::https("localhost")]),
         extra_roots: Roots::default(),
         index: Default::default(),
+        counted: Default::default(),
     }
 }
 

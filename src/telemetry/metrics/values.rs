@@ -17,8 +17,10 @@ pub(super) struct Counter(AtomicU64);
 #[derive(Debug)]
 pub(super) struct Bounds<const N: usize>([u64; N]);
 
-/// How often what took how long.
+/// How often what took how long. What a call counts into lies side by side where it took as little as most do: `repr(C)`
+/// keeps the order, and the sum shares a cache line with the counts of the first five bounds.
 #[derive(Debug)]
+#[repr(C, align(64))]
 pub(super) struct Histogram<const N: usize> {
     bounds: &'static Bounds<N>,
     /// Nanoseconds, of all together.
@@ -74,7 +76,10 @@ impl<const N: usize> Histogram<N> {
         let nanoseconds = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
         let nth = self.bounds.0.partition_point(|&bound| bound < nanoseconds);
         self.counts.get(nth).unwrap_or(&self.beyond).fetch_add(1, Ordering::Relaxed);
-        self.sum.fetch_add(nanoseconds, Ordering::Relaxed);
+        // Most calls wait not at all.
+        if nanoseconds > 0 {
+            self.sum.fetch_add(nanoseconds, Ordering::Relaxed);
+        }
     }
 
     pub(super) fn sums(&self) -> Sums {

@@ -24,36 +24,38 @@ use crate::model::app::AppName;
 use crate::model::ceiling::Ceiling;
 use crate::model::hash_map::HashMap;
 
-/// Everything of one app that changes together.
+/// Everything of one app that changes together. What every call touches stands first and side by side, since of 1,000 apps
+/// in use each one's is cold by its next call: `repr(C)` keeps the order.
 #[derive(Debug)]
+#[repr(C)]
 pub(super) struct State {
-    /// What the app is called, as its latest call says: a reload can rename it while its ceilings are in use.
-    pub(super) name: AppName,
-    started: Instant,
+    pub(super) apis: HashMap<ApiKey, Page>,
     /// The latest moment for which anything was done.
     latest: Instant,
-    pub(super) apis: HashMap<ApiKey, Page>,
-    /// The ceiling over all APIs, if there is one.
-    pub(super) app: Option<AppCeiling>,
-    /// Whether there is none by the settings in force, so that nobody need look there again.
+    /// How often ceilings were lowered or began: a turn from before is to be confirmed.
+    changes: Arc<AtomicU64>,
+    /// The ceiling over all APIs, if there is one. Apart, since most apps have none.
+    pub(super) app: Option<Box<AppCeiling>>,
+    /// What the app is called, as its latest call says: a reload can rename it while its ceilings are in use.
+    pub(super) name: AppName,
+    recent: Recent,
+    /// Whether there is no ceiling over all APIs by the settings in force, so that nobody need look there again.
     has_no_app_ceiling: bool,
+    /// Whether the app's ceiling is what calls were held back by at the last look.
+    pub(super) app_binds: bool,
     /// The ceilings of sources that have one of their own.
     pub(super) sources: Sources,
     /// Who waits for anything of this app.
     pub(super) waiting: Fair<Source, Callers>,
+    started: Instant,
     /// When to look again at each API at which calls wait.
     pub(super) looks: BTreeSet<(Instant, ApiKey)>,
-    /// Whether the app's ceiling is what calls were held back by at the last look.
-    pub(super) app_binds: bool,
     /// Until when the task sleeps; `None`: it does not run.
     pub(super) sleeps_until: Option<Instant>,
     /// How many buckets were made.
     made: u64,
-    /// How often ceilings were lowered or began: a turn from before is to be confirmed.
-    changes: Arc<AtomicU64>,
     /// How many of those who waited have had their turn.
     pub(super) turns: u64,
-    recent: Recent,
     /// What was counted of each ceiling since the start, but for what its bucket counts itself. It outlives both the bucket
     /// and the page, since a counter must not go back; there are no more of them than APIs.
     pub(super) counted: HashMap<Whose, Counted>,
@@ -102,16 +104,17 @@ pub(super) struct SourceCeiling {
 /// The callers of one source that wait, and at which APIs.
 pub(super) type Callers = Fair<Arc<str>, Fair<ApiKey, Waits>>;
 
-/// One API's page in the book.
+/// One API's page in the book. What every call touches is side by side: the end of the bucket and the beginning of the queue.
 #[derive(Debug)]
+#[repr(C)]
 pub(super) struct Page {
     pub(super) api: Arc<Api>,
-    /// `None`: the API has no ceiling.
-    pub(super) bucket: Option<Bucket>,
-    pub(super) queue: Queue,
     pub(super) look: Option<Instant>,
     /// The number of its latest turn among those of the whole app; 0: none yet.
     pub(super) latest_turn: u64,
+    /// `None`: the API has no ceiling.
+    pub(super) bucket: Option<Bucket>,
+    pub(super) queue: Queue,
 }
 
 #[derive(Debug)]
@@ -162,7 +165,7 @@ impl State {
 
     /// Makes the buckets that a call needs and that are not in use yet. Says whether one changed that others wait for.
     pub(super) fn open(&mut self, ask: Ask<'_>, settings: &impl Fn() -> Arc<Settings>, now: Instant) -> bool {
-        if self.name != *ask.app {
+        if !self.name.is(ask.app) {
             self.name = ask.app.clone();
         }
         if !self.apis.contains_key(&ask.api.key) {
@@ -181,7 +184,7 @@ impl State {
             match settings().app_rules() {
                 Some(rules) => {
                     let bucket = self.shared_bucket(rules, WHOLE_APP, now);
-                    self.app = Some(AppCeiling { bucket, passing: false });
+                    self.app = Some(Box::new(AppCeiling { bucket, passing: false }));
                 }
                 None => self.has_no_app_ceiling = true,
             }
@@ -284,7 +287,7 @@ impl State {
         let mut bucket =
             if passing { self.bucket(rules, now) } else { self.shared_bucket(rules, WHOLE_APP, now) };
         bucket.reckon(self.recent.within_a_second(now), now);
-        self.app = Some(AppCeiling { bucket, passing });
+        self.app = Some(Box::new(AppCeiling { bucket, passing }));
     }
 
     fn close_app(&mut self) {

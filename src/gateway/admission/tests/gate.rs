@@ -84,6 +84,7 @@ fn app(name: &str, sdkappid: u32) -> App {
         endpoints: Endpoints::private(vec![Endpoint::https("localhost")]),
         extra_roots: Roots::default(),
         index: Default::default(),
+        counted: Default::default(),
     }
 }
 

@@ -18,6 +18,7 @@ fn app(endpoints: &[&str]) -> App {
         endpoints: Endpoints::private(endpoints.iter().map(|url| url.parse().unwrap()).collect()),
         extra_roots: Roots::default(),
         index: Default::default(),
+        counted: Default::default(),
     }
 }
 
