@@ -169,8 +169,14 @@ fn rate(tokens: &Tokens, now: Instant) -> f64 {
     let factor = (1.0 + 2.0 * (home / limit - IDLE_SHARE)).clamp(least_factor(limit), most_factor(limit));
     let rate = even * factor;
     // Until a token is released, nothing is known of a gap before it.
+    let gap = |nth: usize| Some(tokens.homecoming(nth)?.saturating_duration_since(now).as_secs_f64());
+    // Of those that are looked at the last one has the longest. Where the tokens at home last until then, as they do while
+    // the ceiling is not used up, they last until the others.
+    if LOOKED_AT.into_iter().rev().find_map(gap).is_none_or(|longest| rate * longest <= home) {
+        return rate;
+    }
     let before = |nth: usize| {
-        let gap = tokens.homecoming(nth)?.saturating_duration_since(now).as_secs_f64();
+        let gap = gap(nth)?;
         let (nth, home) = (nth as f64, home + nth as f64);
         (gap * even > nth + GAP && home >= 1.0).then(|| home / gap)
     };

@@ -37,15 +37,16 @@ pub(super) struct AppHealth<'a> {
 /// The endpoints of an app as it is and as it was before a reload, if it calls as before.
 type Sites = Arc<[Site]>;
 
-/// How one endpoint of one app is.
+/// How one endpoint of one app is. What the usual call looks at stands side by side: `repr(C)` keeps the order.
 #[derive(Debug)]
+#[repr(C)]
 struct Site {
     endpoint: Endpoint,
     /// Nothing is held against it, and that was told. The usual call looks at nothing else.
     well: AtomicBool,
-    state: Mutex<State>,
     /// In which second of the process the clocks were compared last, from 1.
     compared: AtomicU64,
+    state: Mutex<State>,
 }
 
 #[derive(Debug, Default)]

@@ -17,6 +17,7 @@ mod turns;
 
 pub(super) use readings::NearlyUsed;
 
+use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -37,17 +38,19 @@ use state::State;
 
 /// The ceilings of one app, shared by all workers.
 #[derive(Debug)]
+#[repr(C)]
 pub(super) struct Book {
+    /// How often ceilings were lowered or began, as whoever had the lock last left it. Beside the lock, for every call reads
+    /// both: `repr(C)` keeps the order.
+    changes: AtomicU64,
+    /// This process as one of several that share the ceilings; `None`: it is alone.
+    replica: Option<Arc<Replica>>,
     state: Mutex<State>,
-    /// How often ceilings were lowered or began.
-    changes: Arc<AtomicU64>,
     /// A call waits that may go before the task looks again.
     sooner: Notify,
     /// Where the tasks run that hand turns out and borrow: a runtime that outlives every call.
     runtime: Handle,
     app: SdkAppId,
-    /// This process as one of several that share the ceilings; `None`: it is alone.
-    replica: Option<Arc<Replica>>,
     /// The store is to be spoken to before the task wakes.
     speak: Notify,
 }
@@ -94,10 +97,10 @@ impl Book {
         started: Instant,
         replica: Option<Arc<Replica>>,
     ) -> Self {
-        let changes = Arc::<AtomicU64>::default();
         let (app, name) = app;
-        let state = Mutex::new(State::new(name, started, Arc::clone(&changes), replica.clone()));
-        Self { state, changes, sooner: Notify::new(), runtime, app, replica, speak: Notify::new() }
+        let state = Mutex::new(State::new(name, started, replica.clone()));
+        let changes = AtomicU64::new(0);
+        Self { changes, replica, state, sooner: Notify::new(), runtime, app, speak: Notify::new() }
     }
 
     /// Takes the tokens for a call, which asks at `now`, or a place in the queue if a turn before its deadline is possible.
@@ -288,7 +291,7 @@ impl Book {
         self.take_back(state, taken, now);
     }
 
-    fn take_back(self: &Arc<Self>, mut state: MutexGuard<'_, State>, taken: &mut Taken, now: Instant) {
+    fn take_back(self: &Arc<Self>, mut state: Locked<'_>, taken: &mut Taken, now: Instant) {
         state.each_taken(taken, |bucket, hold, _| hold.give_back(bucket, now));
         if state.waiting.is_empty() {
             return;
@@ -354,22 +357,52 @@ impl Book {
 
     /// The state, and what time it is there. Under the lock time never runs backwards: whoever looked at the clock before
     /// it had the lock may come after others that looked later.
-    fn lock_at(&self, now: Instant) -> (MutexGuard<'_, State>, Instant) {
+    fn lock_at(&self, now: Instant) -> (Locked<'_>, Instant) {
         let mut state = self.lock();
         let now = state.at(now);
         (state, now)
     }
 
-    fn lock_now(&self) -> (MutexGuard<'_, State>, Instant) {
+    fn lock_now(&self) -> (Locked<'_>, Instant) {
         let mut state = self.lock();
         let now = state.at(Instant::now());
         (state, now)
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> Locked<'_> {
         // The arithmetic under the lock does not panic; if it ever did, a count that may be off by one token is
         // better than a gateway that answers nothing any more.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        Locked { state, changes: &self.changes }
+    }
+}
+
+/// The book's state, under its lock. Whoever unlocks it tells how often ceilings were lowered or began by then.
+struct Locked<'a> {
+    state: MutexGuard<'a, State>,
+    changes: &'a AtomicU64,
+}
+
+impl Deref for Locked<'_> {
+    type Target = State;
+
+    fn deref(&self) -> &State {
+        &self.state
+    }
+}
+
+impl DerefMut for Locked<'_> {
+    fn deref_mut(&mut self) -> &mut State {
+        &mut self.state
+    }
+}
+
+impl Drop for Locked<'_> {
+    fn drop(&mut self) {
+        // Only under the lock is it written.
+        if self.changes.load(Ordering::Relaxed) != self.state.changes {
+            self.changes.store(self.state.changes, Ordering::Release);
+        }
     }
 }
 

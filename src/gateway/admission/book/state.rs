@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 use std::num::NonZeroU32;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::time::Instant;
 
@@ -33,7 +32,7 @@ pub(super) struct State {
     /// The latest moment for which anything was done.
     latest: Instant,
     /// How often ceilings were lowered or began: a turn from before is to be confirmed.
-    changes: Arc<AtomicU64>,
+    pub(super) changes: u64,
     /// The ceiling over all APIs, if there is one. Apart, since most apps have none.
     pub(super) app: Option<Box<AppCeiling>>,
     /// What the app is called, as its latest call says: a reload can rename it while its ceilings are in use.
@@ -129,12 +128,7 @@ pub(super) struct AppCeiling {
 pub(super) struct Waits;
 
 impl State {
-    pub(super) fn new(
-        name: AppName,
-        started: Instant,
-        changes: Arc<AtomicU64>,
-        replica: Option<Arc<Replica>>,
-    ) -> Self {
+    pub(super) fn new(name: AppName, started: Instant, replica: Option<Arc<Replica>>) -> Self {
         Self {
             name,
             started,
@@ -148,7 +142,7 @@ impl State {
             app_binds: false,
             sleeps_until: None,
             made: 0,
-            changes,
+            changes: 0,
             turns: 0,
             recent: Recent::default(),
             counted: HashMap::default(),
@@ -235,8 +229,8 @@ impl State {
     }
 
     /// Ceilings were lowered or began.
-    pub(super) fn changed(&self) {
-        self.changes.fetch_add(1, Ordering::Release);
+    pub(super) fn changed(&mut self) {
+        self.changes += 1;
     }
 
     pub(super) fn apply(&mut self, settings: &Settings, now: Instant) {
@@ -389,8 +383,7 @@ impl State {
         let of_app = self.app.as_mut().map(|app| take(&mut app.bucket));
         let of_source = of_source_mut(&mut self.sources, source).map(|ceiling| take(&mut ceiling.bucket));
         self.recent.count(now);
-        let changes = self.changes.load(Ordering::Acquire);
-        Taken { granted: now, changes, api, source: source.clone(), of_api, of_app, of_source }
+        Taken { granted: now, changes: self.changes, api, source: source.clone(), of_api, of_app, of_source }
     }
 
     /// Whether a call that had its turn and did not leave yet may do so: it has a token of each ceiling in force, and no
