@@ -41,11 +41,11 @@ type Sites = Arc<[Site]>;
 #[derive(Debug)]
 #[repr(C)]
 struct Site {
-    endpoint: Endpoint,
-    /// Nothing is held against it, and that was told. The usual call looks at nothing else.
-    well: AtomicBool,
     /// In which second of the process the clocks were compared last, from 1.
     compared: AtomicU64,
+    /// Nothing is held against it, and that was told. The usual call looks at nothing else.
+    well: AtomicBool,
+    endpoint: Endpoint,
     state: Mutex<State>,
 }
 
