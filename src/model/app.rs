@@ -129,12 +129,6 @@ impl Identifier {
     pub fn in_url(&self) -> &str {
         &self.in_url
     }
-
-    /// Whether both are one name in memory, which is told without a look at its text.
-    #[must_use]
-    pub fn is(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.0, &other.0)
-    }
 }
 
 impl FromStr for Identifier {
