@@ -1,5 +1,5 @@
 //! What is sent: a POST, borrowed from whoever makes it, so that over HTTP/1.1 it is put together once, in the buffer that is
-//! written: 860 instructions. As a request of the HTTP library it is a map of headers and a URL that is read again before it is
+//! written: 500 instructions. As a request of the HTTP library it is a map of headers and a URL that is read again before it is
 //! written: 8,700.
 
 use bytes::Bytes;

@@ -272,3 +272,31 @@ async fn an_old_connection_is_not_used_again_so_that_new_addresses_take_effect()
     .await;
     peer.done();
 }
+
+#[tokio::test]
+async fn a_connection_in_use_comes_back_though_nothing_lay_idle_meanwhile() {
+    let (answer, told_to_answer) = signal();
+    let (arrived, has_arrived) = signal();
+    let peer = Peer::plain(move |door| {
+        let mut conversation = door.accept();
+        conversation.request();
+        arrived.give();
+        told_to_answer.wait();
+        conversation.answer("", "one");
+        assert!(conversation.is_over());
+    });
+    on_worker(async {
+        let client = Client::new();
+        let connection = connection(&client, &peer).await;
+        let sending = tokio::task::spawn_local(connection.send(post("{}"), Rc::new(Steps::default())));
+        tokio::task::spawn_blocking(move || has_arrived.wait()).await.unwrap();
+        tokio::time::pause();
+        tokio::time::sleep(3 * pool::SWEEP_EVERY).await;
+        tokio::time::resume();
+        answer.give();
+        read_capped(sending.await.unwrap().unwrap().answer, 10).await.unwrap();
+        assert_eq!(client.idle(), 1);
+    })
+    .await;
+    peer.done();
+}
