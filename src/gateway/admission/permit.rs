@@ -24,7 +24,7 @@ pub struct Permit {
     /// When the call had it.
     at: Instant,
     /// How the API's ceiling stood when the answer came.
-    remaining: Vec<Remaining>,
+    standing: Standing,
 }
 
 /// Which tokens were taken.
@@ -71,16 +71,23 @@ pub struct Remaining {
     pub remaining: u32,
 }
 
+/// How every period of an API's ceiling stands. Most have one or two, for which nothing is allocated.
+#[derive(Debug, Default)]
+pub(super) struct Standing {
+    pub(super) first: [Option<Remaining>; 2],
+    pub(super) others: Vec<Remaining>,
+}
+
 impl Permit {
     /// These tokens were taken for it.
     pub(super) fn new(book: Arc<Book>, taken: Taken) -> Self {
         let at = taken.granted;
-        Self { taken: Some((book, taken)), stage: Stage::Held, at, remaining: Vec::new() }
+        Self { taken: Some((book, taken)), stage: Stage::Held, at, standing: Standing::default() }
     }
 
     /// No ceiling is kept.
     pub(super) fn without_ceiling(now: Instant) -> Self {
-        Self { taken: None, stage: Stage::Held, at: now, remaining: Vec::new() }
+        Self { taken: None, stage: Stage::Held, at: now, standing: Standing::default() }
     }
 
     /// The call had it only then, since it had to wait.
@@ -134,7 +141,7 @@ impl Permit {
         // An answer to a request that was not read to its end counts as sent now.
         self.sent();
         if let (Stage::Sent(in_transit), Some((book, taken))) = (self.stage, &mut self.taken) {
-            self.remaining = book.answered(taken, in_transit, now);
+            self.standing = book.answered(taken, in_transit, now);
             self.stage = Stage::Answered;
         }
     }
@@ -149,7 +156,8 @@ impl Permit {
     /// once.
     #[must_use]
     pub fn take_remaining(&mut self) -> Vec<Remaining> {
-        std::mem::take(&mut self.remaining)
+        let Standing { first, others } = std::mem::take(&mut self.standing);
+        first.into_iter().flatten().chain(others).collect()
     }
 }
 

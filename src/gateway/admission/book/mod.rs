@@ -27,7 +27,8 @@ use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
 use super::adapt::Cut;
-use super::permit::{Permit, Remaining, Taken, TakenInTransit};
+use super::bucket::Bucket;
+use super::permit::{Permit, Remaining, Standing, Taken, TakenInTransit};
 use super::queue::{Displaced, Line, Place};
 use super::shared::Replica;
 use super::{NotAdmitted, Reason, Settings, Throttle};
@@ -270,7 +271,7 @@ impl Book {
         taken: &mut Taken,
         mut in_transit: TakenInTransit,
         now: Instant,
-    ) -> Vec<Remaining> {
+    ) -> Standing {
         let (mut state, now) = self.lock_at(now);
         state.each_taken(taken, |bucket, hold, of| {
             if let Some(token) = *of(&mut in_transit) {
@@ -281,8 +282,8 @@ impl Book {
             ceiling,
             remaining: ceiling.limit.get().saturating_sub(used),
         };
-        let of_api = state.taken_of_api(taken);
-        of_api.map(|bucket| bucket.settled().map(remaining).collect()).unwrap_or_default()
+        let mut periods = state.taken_of_api(taken).into_iter().flat_map(Bucket::settled).map(remaining);
+        Standing { first: [periods.next(), periods.next()], others: periods.collect() }
     }
 
     /// The tokens of a call come back that wrote nothing, and go to those who wait.
@@ -359,13 +360,15 @@ impl Book {
     /// it had the lock may come after others that looked later.
     fn lock_at(&self, now: Instant) -> (Locked<'_>, Instant) {
         let mut state = self.lock();
-        let now = state.at(now);
+        state.latest = state.latest.max(now);
+        let now = state.latest;
         (state, now)
     }
 
     fn lock_now(&self) -> (Locked<'_>, Instant) {
         let mut state = self.lock();
-        let now = state.at(Instant::now());
+        state.latest = state.latest.max(Instant::now());
+        let now = state.latest;
         (state, now)
     }
 

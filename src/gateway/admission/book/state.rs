@@ -30,7 +30,7 @@ use crate::model::hash_map::HashMap;
 pub(super) struct State {
     pub(super) apis: HashMap<ApiKey, Page>,
     /// The latest moment for which anything was done.
-    latest: Instant,
+    pub(super) latest: Instant,
     /// How often ceilings were lowered or began: a turn from before is to be confirmed.
     pub(super) changes: u64,
     /// The ceiling over all APIs, if there is one. Apart, since most apps have none.
@@ -149,12 +149,6 @@ impl State {
             replica,
             speaking: Speaking::default(),
         }
-    }
-
-    /// `now`, or the latest moment for which anything was done before, if that was later.
-    pub(super) fn at(&mut self, now: Instant) -> Instant {
-        self.latest = self.latest.max(now);
-        self.latest
     }
 
     /// Makes the buckets that a call needs and that are not in use yet. Says whether one changed that others wait for.
