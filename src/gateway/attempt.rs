@@ -15,7 +15,6 @@ mod budget;
 mod next;
 mod settings;
 mod single;
-mod tie;
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -24,9 +23,9 @@ use tokio::time::Instant;
 
 pub use budget::Budgets;
 pub use settings::{Repeat, Settings};
-pub use tie::Tie;
 
 use super::admission::{Admission, Arrival};
+use super::caller::Tie;
 use super::credentials::Credentials;
 use super::forward::{Call, Health, Sending};
 use super::policy::Grant;

@@ -6,7 +6,6 @@ mod request;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
-use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
@@ -20,8 +19,8 @@ pub use self::in_flight::InFlight;
 use self::in_flight::Place;
 use self::request::{Deadline, Said, only_post, read_body};
 use super::admission::Admission;
-use super::attempt::{Budgets, Tie};
-use super::caller::{self, Caller};
+use super::attempt::Budgets;
+use super::caller::{self, Caller, Tie};
 use super::credentials::Credentials;
 use super::forward::{Call, Health};
 use super::record::Record;
@@ -102,13 +101,8 @@ impl Gateway {
         let caller = Box::new(caller::identify(request.headers(), remote, &live.callers));
         let request_id = request_id(&caller);
         let tie = Tie::default();
-        let mut record = Record::begin(
-            &self.shared.metrics,
-            live.record,
-            &caller,
-            Arc::clone(&request_id),
-            Rc::clone(tie.begun()),
-        );
+        let mut record =
+            Record::begin(&self.shared.metrics, live.record, &caller, Arc::clone(&request_id), tie.clone());
         record.trace(self.shared.traces.as_ref(), request.headers());
 
         let call = {
@@ -145,7 +139,7 @@ impl Gateway {
         let aside = Aside::of_unsent(&request_id);
         let response = reply::reject(rejection, live.answers.http_status, &aside);
         let length = usize::try_from(response.body().size_hint().lower()).unwrap_or(0);
-        Record::begin(&self.shared.metrics, live.record, &caller, request_id, Rc::default())
+        Record::begin(&self.shared.metrics, live.record, &caller, request_id, Tie::default())
             .rejected(rejection, length);
         response
     }
@@ -158,7 +152,7 @@ impl Gateway {
         let nobody = caller::nobody(Peer::Uid(None));
         let request_id = made_request_id();
         let words = reply::as_bytes(rejection, settings.answers.http_status, &request_id);
-        Record::begin(&self.shared.metrics, settings.record, &nobody, request_id, Rc::default())
+        Record::begin(&self.shared.metrics, settings.record, &nobody, request_id, Tie::default())
             .rejected(rejection, 0);
         words
     }
@@ -304,9 +298,7 @@ impl<F: Future + 'static, R: Fn() -> F::Output + Unpin> Future for ToItsEnd<F, R
 
 impl<F: Future + 'static, R> Drop for ToItsEnd<F, R> {
     fn drop(&mut self) {
-        if let Some(call) =
-            self.call.take().filter(|_| self.tie.begun().get() > 0 && !std::thread::panicking())
-        {
+        if let Some(call) = self.call.take().filter(|_| self.tie.has_begun() && !std::thread::panicking()) {
             self.tie.cut();
             tokio::task::spawn_local(async move {
                 call.await;

@@ -5,8 +5,6 @@
 //! that is dropped after its call was sent is a fault, not a refusal: the call may have been executed. Fields are made
 //! from names that were checked, never from the URL.
 
-use std::cell::Cell;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,7 +12,7 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use tokio::time::Instant;
 
 use super::RecordSettings;
-use super::caller::Caller;
+use super::caller::{Caller, Tie};
 use super::forward::Attempt;
 use super::outcome::{self, Outcome, Reading, TencentRequestId, Unusable};
 use super::rejection::Rejection;
@@ -45,8 +43,7 @@ pub struct Record {
     endpoint: Option<Endpoint>,
     upstream: Option<Duration>,
     bytes_in: usize,
-    /// How many tries have begun to leave, as whoever sends them sees it.
-    begun: Rc<Cell<u32>>,
+    tie: Tie,
     ended: bool,
     /// When it ends, if that is now and was looked up already.
     ends: Option<Instant>,
@@ -71,14 +68,14 @@ struct End<'a> {
 }
 
 impl Record {
-    /// A call begins now. `begun` counts its tries that begin to leave.
+    /// A call begins now. Its `tie` says whether any try of it began to leave.
     #[must_use]
     pub fn begin(
         metrics: &Arc<Metrics>,
         settings: RecordSettings,
         caller: &Caller,
         request_id: Arc<str>,
-        begun: Rc<Cell<u32>>,
+        tie: Tie,
     ) -> Self {
         for header in caller.ignored() {
             metrics.ignored_header(header.label());
@@ -96,7 +93,7 @@ impl Record {
             endpoint: None,
             upstream: None,
             bytes_in: 0,
-            begun,
+            tie,
             ended: false,
             ends: None,
             trace: None,
@@ -424,7 +421,7 @@ impl Record {
 impl Drop for Record {
     fn drop(&mut self) {
         if !self.ended {
-            let rejection = match (std::thread::panicking(), self.begun.get() > 0) {
+            let rejection = match (std::thread::panicking(), self.tie.has_begun()) {
                 (true, _) => Rejection::Panicked,
                 (false, true) => Rejection::LeftEarly,
                 (false, false) => Rejection::CallerGone,

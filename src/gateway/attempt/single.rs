@@ -8,9 +8,10 @@ use std::time::Duration;
 use http::StatusCode;
 use tokio::time::{Instant, timeout_at};
 
-use super::{Means, Tie};
+use super::Means;
 use crate::clock::timed;
 use crate::gateway::admission::{Arrival, Permit};
+use crate::gateway::caller::Tie;
 use crate::gateway::credentials::UserSig;
 use crate::gateway::forward::{self, Call, Cause, Failure, Leaving, Sending};
 use crate::gateway::outcome::{self, Diagnosis, TakenIn, Verdict};
@@ -73,7 +74,7 @@ pub(super) async fn prepare<'a>(
     let mut now = permit.as_ref().map_or_else(|_| Instant::now(), Permit::at);
     // Mostly it waited not at all, which is told at once; to take one moment from another takes 64 instructions.
     record.waited(if now == asked { Duration::ZERO } else { now - asked });
-    let leaving = Leaving::with(permit?, tie.begun());
+    let leaving = Leaving::with(permit?, tie);
     loop {
         let at_hand = means.credentials.current(app);
         let takes_no_time = at_hand.is_some();

@@ -17,6 +17,7 @@ mod header;
 mod priority;
 mod rule;
 mod source;
+mod tie;
 
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
@@ -30,6 +31,7 @@ pub use header::{CallerHeader, RequestId};
 pub use priority::Priority;
 pub use rule::{BadRuleName, Rule, RuleName, Who};
 pub use source::{Group, Source};
+pub use tie::Tie;
 
 /// How callers are told apart.
 #[derive(Debug, Clone, PartialEq, Eq)]

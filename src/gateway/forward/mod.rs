@@ -15,7 +15,7 @@ mod breaker;
 mod health;
 pub mod rewrite;
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -29,6 +29,7 @@ use self::breaker::{Fault, Visit};
 use self::health::AppHealth;
 use self::rewrite::{Auth, BadUrl, SignedTarget};
 use super::admission::{Permit, Remaining};
+use super::caller::Tie;
 use super::credentials::UserSig;
 use super::target::Target;
 use crate::model::endpoint::Endpoint;
@@ -374,14 +375,14 @@ impl Failure {
 #[derive(Debug)]
 pub struct Leaving {
     permit: RefCell<Permit>,
-    begun: Rc<Cell<u32>>,
+    tie: Tie,
 }
 
 impl Leaving {
-    /// `begun` becomes one more when the first byte is about to be written.
+    /// The `tie` is told when the first byte is about to be written.
     #[must_use]
-    pub fn with(permit: Permit, begun: &Rc<Cell<u32>>) -> Rc<Self> {
-        Rc::new(Self { permit: RefCell::new(permit), begun: Rc::clone(begun) })
+    pub fn with(permit: Permit, tie: &Tie) -> Rc<Self> {
+        Rc::new(Self { permit: RefCell::new(permit), tie: tie.clone() })
     }
 }
 
@@ -391,7 +392,7 @@ impl Departure for Leaving {
     }
 
     fn writing(&self) {
-        self.begun.set(self.begun.get() + 1);
+        self.tie.begin();
         self.permit.borrow_mut().writing();
     }
 

@@ -11,17 +11,22 @@ pub struct Tie(Rc<Ends>);
 
 #[derive(Debug, Default)]
 struct Ends {
-    begun: Rc<Cell<u32>>,
+    begun: Cell<u32>,
     is_cut: Cell<bool>,
     cut: Notify,
 }
 
 impl Tie {
-    /// How many tries have begun to leave: one more with the first byte of each. From the first one on the call may have
-    /// been executed, and whoever gives up waiting lets it run to its end.
+    /// Another try begins to leave: its first byte is about to be written.
+    pub fn begin(&self) {
+        self.0.begun.set(self.0.begun.get() + 1);
+    }
+
+    /// Whether a try has begun to leave. From then on the call may have been executed, and whoever gives up waiting lets it
+    /// run to its end.
     #[must_use]
-    pub fn begun(&self) -> &Rc<Cell<u32>> {
-        &self.0.begun
+    pub fn has_begun(&self) -> bool {
+        self.0.begun.get() > 0
     }
 
     /// Nobody waits for the reply any more.
@@ -32,7 +37,7 @@ impl Tie {
 
     /// Comes back once nobody waits for the reply any more, unless another try has begun to leave by then: that one runs
     /// to its end.
-    pub(super) async fn is_cut_before_the_next_try(&self) {
+    pub async fn is_cut_before_the_next_try(&self) {
         let begun = self.0.begun.get();
         while !self.0.is_cut.get() {
             self.0.cut.notified().await;
