@@ -99,6 +99,7 @@ pub fn relay(relayed: Relayed, mut memory: HeaderMap, aside: &Aside<'_>) -> Resp
             headers.insert(name, value);
         }
     }
+    let mut text = Text::new();
     if let Some((reading, outcome)) = code {
         let error_code = match reading.error_code {
             ErrorCode::OK => HeaderValue::from_static("0"),
@@ -106,14 +107,13 @@ pub fn relay(relayed: Relayed, mut memory: HeaderMap, aside: &Aside<'_>) -> Resp
         };
         headers.insert(TENCENT_ERROR_CODE, error_code);
         if let Some(id) = &reading.request_id {
-            insert(headers, TENCENT_REQUEST_ID, id.as_str());
+            text.push(id.as_str()).tell(headers, TENCENT_REQUEST_ID);
         }
         if let Some(who) = proxy_status_of(outcome) {
             let status = relayed.status.as_u16();
             insert(headers, PROXY_STATUS, &format!("{PROXY}; received-status={status}; details=\"{who}\""));
         }
     }
-    let mut text = Text::new();
     if let Some(api) = aside.api {
         ratelimit(headers, &mut text, api, &relayed.remaining);
     }
@@ -206,7 +206,7 @@ fn ratelimit(headers: &mut HeaderMap, text: &mut Text, api: &str, standing: &[Re
 }
 
 fn tell_aside(headers: &mut HeaderMap, text: &mut Text, aside: &Aside<'_>) {
-    insert(headers, REQUEST_ID, aside.request_id);
+    text.push(aside.request_id).tell(headers, REQUEST_ID);
     // An answer to a repeat can mean something else: that a room is there already, say.
     if aside.attempts > 1 {
         headers.insert(ATTEMPTS, HeaderValue::from(aside.attempts));
@@ -296,12 +296,13 @@ impl Body for ReplyBody {
     }
 }
 
-/// In bytes, for a header of the upstream's that travels back. A longer value is neither type nor date, and has room for what must not travel: half of a UserSig.
+/// In bytes, for a header of the upstream's that travels back. A longer value is neither type nor date, and has room for what
+/// must not travel: half of a UserSig.
 const LONGEST_PASSED_ON: usize = 64;
 /// With so many headers an answer is relayed as a rule. Without a word of it the map grows, and hashes all of them again.
 const MOST_TOLD: usize = 10;
 /// In bytes, for the values that are made one after the other: they share one allocation.
-const ROOM_FOR_TEXT: usize = 192;
+const ROOM_FOR_TEXT: usize = 256;
 const PROXY: &str = "usersig-gateway";
 const ATTEMPTS: HeaderName = HeaderName::from_static("x-gateway-attempts");
 const TENCENT_ERROR_CODE: HeaderName = HeaderName::from_static("x-tencent-error-code");

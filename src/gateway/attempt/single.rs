@@ -153,7 +153,7 @@ pub(super) async fn send<'a>(
 async fn exchange(
     means: &Means<'_>,
     leaving: Rc<Leaving>,
-    usersig: &UserSig,
+    usersig: &Arc<UserSig>,
     call: &Call<'_>,
     sending: Sending<'_>,
     record: &mut Record,

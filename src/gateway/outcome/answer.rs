@@ -102,12 +102,21 @@ pub enum Unusable {
 pub async fn take_in(
     answer: Answer,
     headers: &Headers,
-    usersig: &UserSig,
+    usersig: &Arc<UserSig>,
     rules: Rules,
 ) -> Result<TakenIn, Unusable> {
     let deadline = rules.deadline;
     let mut part = rules.room.for_answer();
-    let mut intake = Intake::new(answer, headers, usersig, rules)?;
+    let gunzip = unpacker(headers, &rules)?;
+    // It stays here, where it is large, unless the answer is long.
+    let mut intake = Intake {
+        answer,
+        gunzip,
+        scanner: Scanner::new(rules.family),
+        masker: Masker::new(Secret(Arc::clone(usersig))),
+        rules,
+        came: 0,
+    };
     let held_back = tokio::time::timeout_at(deadline, intake.hold_back(&mut part));
     match held_back.await.map_err(|_| Unusable::TooSlow)?? {
         (body, false) => {
@@ -129,30 +138,40 @@ pub async fn take_in(
 /// What a body goes through.
 struct Intake {
     answer: Answer,
-    gunzip: Option<Gunzip>,
+    /// Boxed, since it is rare: nothing packed is asked for.
+    gunzip: Option<Box<Gunzip>>,
     scanner: Scanner,
-    masker: Masker,
+    masker: Masker<Secret>,
     rules: Rules,
     /// How many bytes came, unpacked.
     came: usize,
 }
 
-impl Intake {
-    fn new(answer: Answer, headers: &Headers, usersig: &UserSig, rules: Rules) -> Result<Self, Unusable> {
-        let gunzip = match headers.content_encoding.as_ref().map(|encoding| encoding.as_bytes().trim_ascii())
-        {
-            None | Some(b"" | b"identity") => None,
-            Some(b"gzip" | b"x-gzip") => Some(Gunzip::new(rules.longest)),
-            Some(_) => return Err(Unusable::Encoding),
-        };
-        // Known to be too long before any of it was relayed.
-        if gunzip.is_none() && headers.content_length.is_some_and(|length| length > rules.longest as u64) {
-            return Err(Unusable::TooLong(rules.longest));
-        }
-        let (scanner, masker) = (Scanner::new(rules.family), Masker::new(usersig.expose()));
-        Ok(Self { answer, gunzip, scanner, masker, rules, came: 0 })
-    }
+/// What must not be seen in the answer.
+struct Secret(Arc<UserSig>);
 
+impl AsRef<str> for Secret {
+    fn as_ref(&self) -> &str {
+        self.0.expose()
+    }
+}
+
+/// What unpacks the answer, if it is packed.
+fn unpacker(headers: &Headers, rules: &Rules) -> Result<Option<Box<Gunzip>>, Unusable> {
+    match headers.content_encoding.as_ref().map(|encoding| encoding.as_bytes().trim_ascii()) {
+        // Known to be too long before any of it was relayed.
+        None | Some(b"" | b"identity")
+            if headers.content_length.is_some_and(|length| length > rules.longest as u64) =>
+        {
+            Err(Unusable::TooLong(rules.longest))
+        }
+        None | Some(b"" | b"identity") => Ok(None),
+        Some(b"gzip" | b"x-gzip") => Ok(Some(Box::new(Gunzip::new(rules.longest)))),
+        Some(_) => Err(Unusable::Encoding),
+    }
+}
+
+impl Intake {
     /// Everything up to the end, or until it is too much to hold back; and whether that was the end.
     async fn hold_back(&mut self, part: &mut Part) -> Result<(Bytes, bool), Unusable> {
         // Nearly every answer comes in one piece, which is passed on without copying.
@@ -222,7 +241,7 @@ impl Intake {
     }
 
     /// What the whole says, and what was still held for the masking.
-    fn finish(mut self) -> Result<(Outcome, Bytes), Unusable> {
+    fn finish(&mut self) -> Result<(Outcome, Bytes), Unusable> {
         let mut tail = Bytes::new();
         if let Some(gunzip) = self.gunzip.take() {
             let plain = gunzip.finish()?;
@@ -278,7 +297,7 @@ impl Long {
     }
 
     fn finish(&mut self) -> Option<Result<Bytes, Unusable>> {
-        let intake = self.intake.take()?;
+        let mut intake = self.intake.take()?;
         let came = intake.came;
         let (result, tail) = match intake.finish() {
             Ok((outcome @ Outcome::Answered { .. }, tail)) => (Ok(outcome), Some(Ok(tail))),

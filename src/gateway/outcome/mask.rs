@@ -11,9 +11,9 @@ use std::fmt;
 
 use bytes::{Bytes, BytesMut};
 
-/// Masks one UserSig in one answer.
-pub struct Masker {
-    usersig: Box<[u8]>,
+/// Masks one UserSig in one answer. It holds it as whoever makes it does, so that there is no further copy of it in memory.
+pub struct Masker<S> {
+    usersig: S,
     /// So many bytes of it are searched for.
     beginning: usize,
     /// Where in them a byte stands that is rare in answers.
@@ -22,21 +22,21 @@ pub struct Masker {
     held: Bytes,
 }
 
-impl Masker {
+impl<S: AsRef<str>> Masker<S> {
     /// For answers in which this UserSig must not be seen.
     #[must_use]
-    pub fn new(usersig: &str) -> Self {
-        let usersig = usersig.as_bytes();
-        let longest = LONGEST_BEGINNING.min(enough(usersig));
-        let beginning = usersig[..longest].iter().take_while(|&&b| b != b'*').count();
-        let rare = usersig[..beginning].iter().position(u8::is_ascii_uppercase).unwrap_or(0);
-        Self { usersig: usersig.into(), beginning, rare, held: Bytes::new() }
+    pub fn new(usersig: S) -> Self {
+        let bytes = usersig.as_ref().as_bytes();
+        let longest = LONGEST_BEGINNING.min(enough(bytes));
+        let beginning = bytes[..longest].iter().take_while(|&&b| b != b'*').count();
+        let rare = bytes[..beginning].iter().position(u8::is_ascii_uppercase).unwrap_or(0);
+        Self { usersig, beginning, rare, held: Bytes::new() }
     }
 
     /// Takes the next piece and gives what can be passed on. Less than the UserSig's length is held back, with its
     /// `*` counted as three bytes.
     pub fn feed(&mut self, piece: Bytes) -> Bytes {
-        if self.usersig.is_empty() {
+        if self.usersig().is_empty() {
             return piece;
         }
         let bytes = if self.held.is_empty() { piece } else { joined(&self.held, &piece) };
@@ -45,7 +45,7 @@ impl Masker {
 
     /// Gives what was held back, now that the answer has ended.
     #[must_use]
-    pub fn finish(mut self) -> Bytes {
+    pub fn finish(&mut self) -> Bytes {
         let held = std::mem::take(&mut self.held);
         self.pass_on(held, true)
     }
@@ -68,7 +68,7 @@ impl Masker {
             if found.open && !ended {
                 return Found { places, end: next };
             }
-            if found.characters >= enough(&self.usersig) {
+            if found.characters >= enough(self.usersig()) {
                 places.push((next, found.bytes));
                 at = next + found.bytes;
             } else {
@@ -94,7 +94,11 @@ impl Masker {
     }
 
     fn beginning(&self) -> &[u8] {
-        &self.usersig[..self.beginning]
+        &self.usersig()[..self.beginning]
+    }
+
+    fn usersig(&self) -> &[u8] {
+        self.usersig.as_ref().as_bytes()
     }
 
     /// How much of the UserSig stands at the beginning of `bytes`.
@@ -102,7 +106,7 @@ impl Masker {
         let mut rest = bytes;
         let mut characters = 0;
         let mut open = false;
-        for &expected in &self.usersig {
+        for &expected in self.usersig() {
             let forms: &[&[u8]] = if expected == b'*' { &[b"*", b"%2A", b"%2a"] } else { &[&[expected]] };
             let Some(behind) = forms.iter().find_map(|form| rest.strip_prefix(*form)) else {
                 open = forms.iter().any(|form| form.starts_with(rest));
@@ -159,7 +163,7 @@ fn joined(held: &[u8], piece: &[u8]) -> Bytes {
     both.freeze()
 }
 
-impl fmt::Debug for Masker {
+impl<S> fmt::Debug for Masker<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Masker(redacted)")
     }

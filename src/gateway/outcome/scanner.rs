@@ -50,8 +50,8 @@ impl Scanner {
     ///
     /// # Errors
     /// When it is no complete JSON object with an error code.
-    pub fn finish(self) -> Result<Reading, Fault> {
-        if let Some(fault) = self.fault {
+    pub fn finish(&mut self) -> Result<Reading, Fault> {
+        if let Some(fault) = self.fault.take() {
             return Err(fault);
         }
         if self.grammar.is_blank() {
@@ -66,7 +66,7 @@ impl Scanner {
         match self.answer.error_code {
             None => Err(Fault::NoErrorCode { wanted: self.answer.names.error_code }),
             Some(None) => Err(Fault::BadErrorCode { wanted: self.answer.names.error_code }),
-            Some(Some(error_code)) => Ok(Reading { error_code, request_id: self.answer.request_id }),
+            Some(Some(error_code)) => Ok(Reading { error_code, request_id: self.answer.request_id.take() }),
         }
     }
 
