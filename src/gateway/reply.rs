@@ -234,8 +234,9 @@ fn up_to_seconds(duration: Duration) -> u64 {
     duration.as_secs() + u64::from(duration.subsec_nanos() > 0)
 }
 
-/// A header's value in the making, one after the other: 1,000 instructions for the three that nearly every answer has. With
-/// `format!`, and above all its way with fractions, they take 5,000.
+/// A header's value in the making, one after the other, all in one allocation. The five that nearly every answer has take
+/// 2,600 instructions with their way into the map. With `format!`, and above all its way with fractions, three of them took
+/// 5,000 without.
 struct Text(BytesMut);
 
 impl Text {
