@@ -298,6 +298,11 @@ impl Stream {
         Rc::clone(&self.wire)
     }
 
+    /// Whether TLS has decrypted something that nobody took yet, be it the end.
+    pub(super) fn has_decrypted(&self) -> bool {
+        matches!(&self.kind, Either::Right(tls) if !tls.get_ref().1.wants_read())
+    }
+
     /// Whether there may be something to read.
     pub(super) fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &self.kind {

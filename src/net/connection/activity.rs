@@ -30,6 +30,8 @@ pub(super) struct Activity {
     heads: Cell<bool>,
     /// Whether bytes of the last request were left unread.
     unread: Cell<bool>,
+    /// Whether the last request was read to its end.
+    whole: Cell<bool>,
 }
 
 /// A request that is under way: until it is dropped, which is when the last byte of its answer was taken.
@@ -65,6 +67,7 @@ impl Activity {
             answering: Cell::new(false),
             heads: Cell::new(true),
             unread: Cell::new(false),
+            whole: Cell::new(false),
         }
     }
 
@@ -104,7 +107,7 @@ impl Activity {
     }
 
     /// Whether a call is under way over HTTP/1.1.
-    pub(super) fn is_answering_request(&self) -> bool {
+    fn is_answering_request(&self) -> bool {
         self.heads.get() && !self.under_way.borrow().is_empty()
     }
 
@@ -118,11 +121,22 @@ impl Activity {
     pub(super) fn begin(self: &Rc<Self>) -> Rc<UnderWay> {
         self.head.set(Head::None);
         self.unread.set(false);
+        self.whole.set(false);
         self.answering.set(true);
         let under_way =
             Rc::new(UnderWay { activity: Rc::clone(self), pace: Pace::default(), owed: Cell::new(0) });
         self.under_way.borrow_mut().push(Rc::downgrade(&under_way));
         under_way
+    }
+
+    /// The last request's body was read to its end.
+    pub(super) fn is_whole(&self) {
+        self.whole.set(true);
+    }
+
+    /// Whether a call is under way over HTTP/1.1 whose request was read to its end, so that nobody else reads.
+    pub(super) fn only_answers(&self) -> bool {
+        self.whole.get() && self.is_answering_request()
     }
 
     /// The last request's body was not read to its end.

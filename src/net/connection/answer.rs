@@ -111,6 +111,9 @@ where
 impl RequestBody {
     fn new(body: Incoming, activity: Rc<Activity>) -> Self {
         let ended = body.is_end_stream();
+        if ended {
+            activity.is_whole();
+        }
         Self { body, activity, ended }
     }
 }
@@ -125,6 +128,9 @@ impl Body for RequestBody {
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         let (frame, is_caught) = quiet::take(|| Pin::new(&mut self.body).poll_frame(cx));
         self.ended |= matches!(frame, Poll::Ready(None)) || self.body.is_end_stream();
+        if self.ended {
+            self.activity.is_whole();
+        }
         if is_caught && !self.ended {
             cx.waker().wake_by_ref();
         }

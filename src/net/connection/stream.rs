@@ -131,7 +131,7 @@ impl Stream {
         Ok(len > 0)
     }
 
-    /// Finds out, while a call is under way, that its caller hung up. What the caller sends meanwhile is kept for later, and
+    /// Finds out, while a call is under way whose request was read, that its caller hung up. What the caller sends meanwhile is kept for later, and
     /// then it is not looked any further.
     ///
     /// The HTTP library would look itself, and for that have a new buffer of 8 KiB with each call, since the last one still
@@ -140,7 +140,7 @@ impl Stream {
     /// # Errors
     /// When the caller hung up, or the connection failed.
     fn poll_hung_up(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
-        if self.ahead.given < self.ahead.len || !self.activity.is_answering_request() {
+        if self.ahead.given < self.ahead.len || !self.activity.only_answers() {
             return Ok(());
         }
         let mut bytes = [0; PREFACE.len()];
@@ -152,8 +152,6 @@ impl Stream {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         self.ahead = Ahead { bytes, len, given: 0 };
-        // They may belong to the body for which the HTTP library waits.
-        cx.waker().wake_by_ref();
         Ok(())
     }
 

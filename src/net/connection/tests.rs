@@ -205,6 +205,29 @@ async fn a_caller_that_hangs_up_during_its_call_ends_it() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_long_body_is_read_in_large_pieces() {
+    on_worker(async {
+        let handle = |request: Request<RequestBody>| {
+            Box::pin(async {
+                let (mut body, mut pieces) = (request.into_body(), 0_u32);
+                while let Some(Ok(_)) = poll_fn(|cx| std::pin::Pin::new(&mut body).poll_frame(cx)).await {
+                    pieces += 1;
+                }
+                Response::new(Full::new(Bytes::from(pieces.to_string())))
+            })
+        };
+        let mut caller = caller(handle, None);
+        caller
+            .say("POST / HTTP/1.1\r\nhost: a\r\nconnection: close\r\ncontent-length: 1048576\r\n\r\n")
+            .await;
+        caller.say(&"x".repeat(1 << 20)).await;
+        let pieces: u32 = body_of(&caller.rest().await).parse().unwrap();
+        assert!(pieces < 2_000, "{pieces}");
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_comes_during_a_call_is_the_next_request_and_its_time_begins_with_the_answer() {
     on_worker(async {
         for begun in ["P", "POST", "POST / HTTP/1.1\r\nho", REQUEST] {

@@ -190,7 +190,7 @@ impl Lease {
     /// Whether it is idle and the other side has not closed it, as the kernel knows at this moment.
     pub(super) fn stands(&mut self) -> bool {
         match self.window.look() {
-            Unread::Nothing => true,
+            Unread::Nothing => !self.stream.has_decrypted(),
             Unread::End => false,
             // Words of TLS that no reader sees, such as tickets for later sessions, or a goodbye.
             Unread::Something => {
@@ -262,7 +262,8 @@ impl Incoming {
     fn end(&mut self, now: Option<Instant>) {
         let Some(mut lease) = self.lease.take() else { return };
         // Whoever says more than its answer is not trusted with another request.
-        if self.keeps && self.framing.is_at_its_end() && lease.incoming.is_empty() {
+        let said_more = !lease.incoming.is_empty() || lease.stream.has_decrypted();
+        if self.keeps && self.framing.is_at_its_end() && !said_more {
             lease.incoming = BytesMut::new();
             lease.keep(now.unwrap_or_else(Instant::now));
         }

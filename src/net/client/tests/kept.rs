@@ -300,3 +300,32 @@ async fn a_connection_in_use_comes_back_though_nothing_lay_idle_meanwhile() {
     .await;
     peer.done();
 }
+
+#[tokio::test]
+async fn what_tls_decrypted_behind_an_answer_is_no_answer_to_the_next_call() {
+    let peer = Peer::tls("http/1.1", |door| {
+        let mut first = door.accept();
+        first.request();
+        let peer::Conversation::Tls(tls) = &mut first else { unreachable!() };
+        // Two records in one segment.
+        for body in ["one", "bad"] {
+            let text = format!("HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\n{body}");
+            tls.conn.writer().write_all(text.as_bytes()).unwrap();
+        }
+        let mut bytes = Vec::new();
+        while tls.conn.wants_write() {
+            tls.conn.write_tls(&mut bytes).unwrap();
+        }
+        tls.sock.write_all(&bytes).unwrap();
+        let mut second = door.accept();
+        second.request();
+        second.answer("", "two");
+    });
+    on_worker(async {
+        let client = Client::new();
+        assert_eq!(call(&client, &peer).await.1, "one");
+        assert_eq!(call(&client, &peer).await, (NEW, "two".into()));
+    })
+    .await;
+    peer.done();
+}
