@@ -17,7 +17,7 @@ struct Ends {
 }
 
 impl Tie {
-    /// Another try begins to leave: its first byte is about to be written.
+    /// Another try begins to leave: its first bytes are being written.
     pub fn begin(&self) {
         self.0.begun.set(self.0.begun.get() + 1);
     }

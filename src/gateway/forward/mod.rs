@@ -379,7 +379,7 @@ pub struct Leaving {
 }
 
 impl Leaving {
-    /// The `tie` is told when the first byte is about to be written.
+    /// The `tie` is told when the first bytes are being written.
     #[must_use]
     pub fn with(permit: Permit, tie: &Tie) -> Rc<Self> {
         Rc::new(Self { permit: RefCell::new(permit), tie: tie.clone() })

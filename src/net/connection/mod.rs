@@ -206,7 +206,7 @@ where
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     let mut builder = http1::Builder::new();
-    // When a caller hangs up, its stream says so: the library need not look.
+    // When a caller hangs up during its call, its stream says so: the library need not look.
     builder.header_read_timeout(None).max_buf_size(limits.header_bytes).half_close(true);
     let mut connection = builder.serve_connection(TokioIo::new(stream), service);
     let unreadable = {

@@ -54,7 +54,7 @@ struct Socket {
     activity: Rc<Activity>,
 }
 
-/// At most the few bytes that tell HTTP/2 from HTTP/1.1.
+/// At most the few bytes that tell HTTP/2 from HTTP/1.1, or that came first while nobody read.
 #[derive(Debug, Default)]
 struct Ahead {
     bytes: [u8; PREFACE.len()],
@@ -131,8 +131,8 @@ impl Stream {
         Ok(len > 0)
     }
 
-    /// Finds out, while a call is under way whose request was read, that its caller hung up. What the caller sends meanwhile is kept for later, and
-    /// then it is not looked any further.
+    /// Finds out, while a call is under way whose request was read, that its caller hung up. What the caller sends meanwhile
+    /// is kept for later, and then it is not looked any further.
     ///
     /// The HTTP library would look itself, and for that have a new buffer of 8 KiB with each call, since the last one still
     /// holds the request: memory for nothing, which is not in the processor's caches.
@@ -256,7 +256,8 @@ impl AsyncWrite for Stream {
             Poll::Pending => self.activity.is_held_up(),
             Poll::Ready(Err(_)) => {}
         }
-        // Each time that it was polled, whether there was anything to write or not, the HTTP library ends with this.
+        // Each time that it was polled, whether there was anything to write or not, the HTTP library ends with this; but not
+        // while the caller takes nothing, for which there is a limit.
         self.poll_hung_up(cx)?;
         flushed
     }

@@ -187,7 +187,8 @@ impl Lease {
         self.home.clone().take_in_http1(self, now);
     }
 
-    /// Whether it is idle and the other side has not closed it, as the kernel knows at this moment.
+    /// Whether it is idle and the other side has not closed it, nor said anything unasked, as the kernel and TLS know at this
+    /// moment.
     pub(super) fn stands(&mut self) -> bool {
         match self.window.look() {
             Unread::Nothing => !self.stream.has_decrypted(),
