@@ -76,8 +76,8 @@ def measured(load, program=None):
 class Turns:
     """A load that does a span of work each time it is asked, on connections that stay."""
 
-    def __init__(self, options, port, connections, seconds, rate=0):
-        self.load = Load(options, "turns", port, connections, seconds, rate)
+    def __init__(self, options, port, connections, seconds, rate=0, path=PATH, spread=1):
+        self.load = Load(options, "turns", port, connections, seconds, rate, path, spread)
         self.take()
 
     def take(self, program=None):
@@ -163,7 +163,6 @@ class Bench:
         return round
 
     def memory(self):
-        self.stop()
         round = {}
         for name in self.shuffled():
             program, port = self.contenders()[name]
@@ -199,20 +198,21 @@ class Bench:
         return {"gateway": result}
 
     def growth(self):
-        round = {}
+        """Two gateways that differ in their number of apps only, in turns as in `in_turns`."""
+        round, path = {}, f"/apps/app#{PATH}"
         for apps in random.sample([1, 10_000], 2):
-            port = 28300 + (apps > 1)
-            program = proxies.as_gateway(
-                self.options.gateway, self.folder, port, name=f"apps{apps}", apps=apps)
-            path = f"/apps/app#{PATH}"
-            proxies.wait_until_it_answers(port, path.replace("#", "0"), patience=60)
-            # At its start the gateway signs for each app once, to know that it is ready.
-            proxies.wait_until_it_rests(program)
-            load = lambda seconds: Load(
-                self.options, "closed", port, 64, seconds, path=path, spread=min(apps, 1000))
-            measured(load(2))
-            round[str(apps)] = measured(load(self.options.seconds), program)
-            program.stop()
+            key = ("growth", apps)
+            if key not in self.turns:
+                port = 28300 + (apps > 1)
+                program = proxies.as_gateway(
+                    self.options.gateway, self.folder, port, name=f"apps{apps}", apps=apps)
+                self.running[key] = (program, port)
+                proxies.wait_until_it_answers(port, path.replace("#", "0"), patience=60)
+                # At its start the gateway signs for each app once, to know that it is ready.
+                proxies.wait_until_it_rests(program)
+                self.turns[key] = Turns(self.options, port, 64, self.options.turn, path=path, spread=min(apps, 1000))
+            program, _ = self.running[key]
+            round[str(apps)] = self.turns[key].take(program)
         return round
 
     def start(self):
@@ -226,8 +226,8 @@ class Bench:
         return {"gateway": {"ms": took * 1e3}}
 
 
-# For each round that is asked for.
-SATURATED_TURNS = 10
+# For each round that is asked for, of what is measured in short turns.
+SHORT_TURNS = {"saturated": 10, "growth": 10}
 MEASURES = ["saturated", "paced", "workers", "memory", "wakeups", "growth", "start"]
 
 
@@ -236,7 +236,7 @@ def main():
     parser.add_argument("measures", nargs="+", choices=[*MEASURES, "all", "table"])
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--seconds", type=float, default=2, help="how long each load counts")
-    parser.add_argument("--turn", type=float, default=0.2, help="the same for `saturated`, of which there are many rounds")
+    parser.add_argument("--turn", type=float, default=0.2, help="the same for `saturated` and `growth`, of which there are many rounds")
     parser.add_argument("--out", default="compare.json")
     parser.add_argument("--only", help="of those to compare, these: gateway,nginx")
     parser.add_argument("--gateway", default=str(ROOT / "target/release/usersig-gateway"))
@@ -253,9 +253,10 @@ def main():
             bench = Bench(options, folder)
             try:
                 for name in measures:
-                    for _ in range(options.rounds * (SATURATED_TURNS if name == "saturated" else 1)):
+                    for _ in range(options.rounds * SHORT_TURNS.get(name, 1)):
                         rounds.setdefault(name, []).append(getattr(bench, name)())
                         out.write_text(json.dumps(rounds))
+                    bench.stop()
             finally:
                 bench.stop()
                 bench.upstream.stop()
