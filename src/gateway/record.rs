@@ -111,6 +111,7 @@ impl Record {
         let metrics = target.app.counted.of(&target.api, || {
             if target.api.known { self.metrics.named_api(app, api) } else { self.metrics.api(app, api) }
         });
+        metrics.warm();
         self.target = Some((target.clone(), metrics));
     }
 

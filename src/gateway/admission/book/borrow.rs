@@ -170,7 +170,7 @@ impl State {
     fn each_needed(&mut self, api: ApiKey, source: &Source, mut look: impl FnMut(&mut Bucket, usize)) {
         let all = self.waiting.len();
         let of_source = self.waiting.child(source).map_or(0, |(_, len)| len);
-        if let Some(page) = self.apis.get_mut(&api)
+        if let Some(page) = self.apis.get_mut(api)
             && let Some(bucket) = &mut page.bucket
         {
             look(bucket, page.queue.len());
@@ -205,7 +205,7 @@ impl State {
     /// Every ceiling that may be shared, with how many calls wait for it and what their sources weigh.
     fn each_shared(&mut self, mut look: impl FnMut(&mut Bucket, For, usize, u32)) {
         let Self { apis, app, sources, waiting, .. } = self;
-        for (&key, page) in apis {
+        for (key, page) in apis.iter_mut() {
             let weight = page.queue.sources().take(LOOKED_AT).map(weight).fold(0, u32::saturating_add);
             if let Some(bucket) = &mut page.bucket {
                 look(bucket, For::Api(key), page.queue.len(), weight);

@@ -59,7 +59,7 @@ impl Book {
     pub(in crate::gateway::admission) fn waiting(&self) -> Vec<Waiting> {
         let state = self.lock();
         let mut waiting: HashMap<&Arc<str>, usize> = HashMap::new();
-        for (caller, calls) in state.apis.values().flat_map(|page| page.queue.callers()) {
+        for (caller, calls) in state.apis.iter().flat_map(|page| page.queue.callers()) {
             *waiting.entry(caller).or_default() += calls;
         }
         let told = |(caller, calls): (&Arc<str>, usize)| Waiting {
@@ -88,7 +88,7 @@ impl Book {
         let (mut state, now) = self.lock_now();
         let State { name, apis, app, waiting, counted, .. } = &mut *state;
         let counted = |whose: Whose| counted.get(&whose).copied().unwrap_or_default();
-        for (&key, page) in apis {
+        for (key, page) in apis.iter_mut() {
             let Some(bucket) = &mut page.bucket else { continue };
             let (api, waiting) = (Arc::clone(&page.api.label), page.queue.len());
             look(InUse { app: name, api, bucket, waiting, counted: counted(Whose::Api(key)) }, now);

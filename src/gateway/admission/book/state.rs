@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
+use super::pages::Pages;
 use super::recent::Recent;
 use super::{Ask, WHOLE_APP};
 use crate::gateway::admission::Settings;
@@ -28,7 +29,6 @@ use crate::model::hash_map::HashMap;
 #[derive(Debug)]
 #[repr(C)]
 pub(super) struct State {
-    pub(super) apis: HashMap<ApiKey, Page>,
     /// The latest moment for which anything was done.
     pub(super) latest: Instant,
     /// How often ceilings were lowered or began: a turn from before is to be confirmed.
@@ -37,13 +37,14 @@ pub(super) struct State {
     pub(super) app: Option<Box<AppCeiling>>,
     /// What the app is called, as its latest call says: a reload can rename it while its ceilings are in use.
     pub(super) name: AppName,
-    recent: Recent,
     /// Whether there is no ceiling over all APIs by the settings in force, so that nobody need look there again.
     has_no_app_ceiling: bool,
     /// Whether the app's ceiling is what calls were held back by at the last look.
     pub(super) app_binds: bool,
     /// The ceilings of sources that have one of their own.
     pub(super) sources: Sources,
+    recent: Recent,
+    pub(super) apis: Pages,
     /// Who waits for anything of this app.
     pub(super) waiting: Fair<Source, Callers>,
     started: Instant,
@@ -133,7 +134,7 @@ impl State {
             name,
             started,
             latest: started,
-            apis: HashMap::default(),
+            apis: Pages::default(),
             app: None,
             has_no_app_ceiling: false,
             sources: HashMap::default(),
@@ -144,10 +145,19 @@ impl State {
             made: 0,
             changes: 0,
             turns: 0,
-            recent: Recent::default(),
+            recent: Recent::new(started),
             counted: HashMap::default(),
             replica,
             speaking: Speaking::default(),
+        }
+    }
+
+    /// Reads what a call is about to need. With 1,000 apps in use its app's things have left the caches since its last call,
+    /// and the processor waits for several cache lines at once when it is asked for them one right after the other.
+    pub(super) fn warm(&self, api: ApiKey) {
+        self.recent.warm();
+        if let Some(bucket) = self.page(api).and_then(|page| page.bucket.as_ref()) {
+            bucket.warm();
         }
     }
 
@@ -156,7 +166,7 @@ impl State {
         if !self.name.is(ask.app) {
             self.name = ask.app.clone();
         }
-        if !self.apis.contains_key(&ask.api.key) {
+        if self.apis.get(ask.api.key).is_none() {
             let rules = settings().api_rules(ask.api);
             let bucket = rules.map(|rules| self.shared_bucket(rules, &ask.api.label, now));
             let page = Page {
@@ -231,21 +241,21 @@ impl State {
         self.changed();
         self.has_no_app_ceiling = settings.app_rules().is_none();
         let mut opened = Vec::new();
-        for (key, page) in &mut self.apis {
+        for (key, page) in self.apis.iter_mut() {
             match (settings.api_rules(&page.api), &mut page.bucket) {
                 (Some(rules), Some(bucket)) => bucket.set_rules(&rules),
-                (Some(rules), None) => opened.push((*key, rules)),
+                (Some(rules), None) => opened.push((key, rules)),
                 (None, bucket) => {
                     if let Some(bucket) = bucket.take() {
-                        keep_counts(&mut self.counted, Whose::Api(*key), &bucket);
+                        keep_counts(&mut self.counted, Whose::Api(key), &bucket);
                     }
                 }
             }
         }
         for (key, rules) in opened {
-            let Some(label) = self.apis.get(&key).map(|page| Arc::clone(&page.api.label)) else { continue };
+            let Some(label) = self.apis.get(key).map(|page| Arc::clone(&page.api.label)) else { continue };
             let bucket = self.shared_bucket(rules, &label, now);
-            if let Some(page) = self.apis.get_mut(&key) {
+            if let Some(page) = self.apis.get_mut(key) {
                 page.bucket = Some(bucket);
             }
         }
@@ -311,7 +321,7 @@ impl State {
     /// Forgets what has been idle for long. Says whether nothing is left.
     pub(super) fn forget_idle(&mut self, now: Instant) -> bool {
         let Self { apis, counted, .. } = self;
-        apis.retain(|&key, page| {
+        apis.retain(|key, page| {
             let kept = !page.queue.is_empty()
                 || page.bucket.as_mut().is_some_and(|bucket| !bucket.is_forgettable(now));
             if !kept && let Some(bucket) = &page.bucket {
@@ -337,7 +347,7 @@ impl State {
     /// Brings up to `now` every bucket that a call needs.
     pub(super) fn settle(&mut self, api: ApiKey, source: &Source, now: Instant) {
         let waits_for_app = self.waits_for_app();
-        let page = self.apis.get_mut(&api);
+        let page = self.apis.get_mut(api);
         if let Some(page) = page
             && let Some(bucket) = &mut page.bucket
         {
@@ -395,7 +405,7 @@ impl State {
 
     /// Whether what stands behind a call's tokens still does.
     pub(super) fn stands(&mut self, taken: &Taken, now: Instant) -> bool {
-        let of_api = self.apis.get_mut(&taken.api).and_then(|page| page.bucket.as_mut());
+        let of_api = self.apis.get_mut(taken.api).and_then(|page| page.bucket.as_mut());
         let of_app = self.app.as_mut().map(|app| &mut app.bucket);
         let of_source = self.sources.get_mut(&taken.source).map(|ceiling| &mut ceiling.bucket);
         let holds = [&taken.of_api, &taken.of_app, &taken.of_source];
@@ -424,7 +434,7 @@ impl State {
             }
         };
         if let Some(hold) = of_api {
-            let page = self.apis.get_mut(api);
+            let page = self.apis.get_mut(*api);
             each(page.and_then(|page| page.bucket.as_mut()), hold, |of| &mut of.api);
         }
         if let Some(hold) = of_app {
@@ -437,11 +447,11 @@ impl State {
     }
 
     pub(super) fn page(&self, api: ApiKey) -> Option<&Page> {
-        self.apis.get(&api)
+        self.apis.get(api)
     }
 
     pub(super) fn page_mut(&mut self, api: ApiKey) -> Option<&mut Page> {
-        self.apis.get_mut(&api)
+        self.apis.get_mut(api)
     }
 }
 

@@ -7,13 +7,13 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::Ask;
-use super::state::{Callers, Page, State, is_source_ready, of_source, of_source_mut};
+use super::pages::Pages;
+use super::state::{Callers, State, is_source_ready, of_source, of_source_mut};
 use crate::gateway::admission::bucket::Bucket;
 use crate::gateway::admission::queue::{EQUAL, Line, Place, Waiter};
 use crate::gateway::admission::{Reason, Settings};
 use crate::gateway::caller::Source;
 use crate::gateway::target::ApiKey;
-use crate::model::hash_map::HashMap;
 
 impl State {
     /// Whether nobody waits who might have to go before a newcomer.
@@ -84,7 +84,7 @@ impl State {
     }
 
     pub(super) fn enter(&mut self, api: ApiKey, line: &Line, place: Place, waiter: Waiter, now: Instant) {
-        let Some(page) = self.apis.get_mut(&api) else { return };
+        let Some(page) = self.apis.get_mut(api) else { return };
         page.queue.enter(line, place, waiter);
         self.waiting.enter(&line.source, line.source.weight(), |callers| {
             callers.enter(&line.caller, EQUAL, |apis| apis.enter(&api, EQUAL, |_| ()));
@@ -93,13 +93,13 @@ impl State {
     }
 
     pub(super) fn leave(&mut self, api: ApiKey, line: &Line, place: Place) -> Option<Waiter> {
-        let waiter = self.apis.get_mut(&api)?.queue.leave(line, place)?;
+        let waiter = self.apis.get_mut(api)?.queue.leave(line, place)?;
         self.leave_order(api, line, false);
         Some(waiter)
     }
 
     pub(super) fn serve(&mut self, api: ApiKey, line: &Line) -> Option<Waiter> {
-        let page = self.apis.get_mut(&api)?;
+        let page = self.apis.get_mut(api)?;
         let waiter = page.queue.serve(line)?;
         self.turns += 1;
         page.latest_turn = self.turns;
@@ -112,7 +112,7 @@ impl State {
             callers.leave(&line.caller, served, |apis| apis.leave(&api, served, |_| Some(())))
         });
         // Where nobody waits, nothing is looked at: it would be in the way of those at which calls do.
-        if let Some(page) = self.apis.get_mut(&api).filter(|page| page.queue.is_empty())
+        if let Some(page) = self.apis.get_mut(api).filter(|page| page.queue.is_empty())
             && let Some(look) = page.look.take()
         {
             self.looks.remove(&(look, api));
@@ -179,7 +179,7 @@ impl State {
         let Self { looks, apis, .. } = self;
         let mut next: Option<(u64, ApiKey, Line)> = None;
         for &(_, api) in looks.iter().take(LOOKED_AT) {
-            let Some(page) = apis.get_mut(&api) else { continue };
+            let Some(page) = apis.get_mut(api) else { continue };
             let is_earlier = next.as_ref().is_none_or(|&(turn, ..)| page.latest_turn < turn);
             if is_earlier
                 && page.is_ready(now)
@@ -198,7 +198,7 @@ impl State {
         {
             self.looks.pop_first();
             let Self { apis, sources, .. } = &mut *self;
-            let Some(page) = apis.get_mut(&api) else { continue };
+            let Some(page) = apis.get_mut(api) else { continue };
             page.look = None;
             debug_assert!(!page.queue.is_empty(), "an API is looked at while calls wait there");
             let again = if page.is_ready(now) {
@@ -233,7 +233,7 @@ impl State {
     }
 
     pub(super) fn look_at(&mut self, api: ApiKey, at: Instant) {
-        let Some(page) = self.apis.get_mut(&api).filter(|page| !page.queue.is_empty()) else { return };
+        let Some(page) = self.apis.get_mut(api).filter(|page| !page.queue.is_empty()) else { return };
         if let Some(before) = page.look.replace(at) {
             self.looks.remove(&(before, api));
         }
@@ -271,7 +271,7 @@ impl Walk {
     fn first_ready(
         &mut self,
         callers: &Callers,
-        apis: &mut HashMap<ApiKey, Page>,
+        apis: &mut Pages,
         now: Instant,
     ) -> Option<(ApiKey, Arc<str>)> {
         for (caller, of_caller) in callers.in_turn() {
@@ -282,7 +282,7 @@ impl Walk {
                 if self.unready.contains(&api) {
                     continue;
                 }
-                if apis.get_mut(&api).is_some_and(|page| page.is_ready(now)) {
+                if apis.get_mut(api).is_some_and(|page| page.is_ready(now)) {
                     return Some((api, Arc::clone(caller)));
                 }
                 self.unready.insert(api);
