@@ -89,7 +89,7 @@ mod tests {
         let (mut now, mut turns) = (start, Vec::new());
         for nth in 0..20_000_u64 {
             // Steps from none to some 0.2 s, small ones more often.
-            now += Duration::from_micros(1 << (nth.wrapping_mul(0x9e37_79b9) >> 7) % 18);
+            now += Duration::from_micros(1 << ((nth.wrapping_mul(0x9e37_79b9) >> 7) % 18));
             recent.count(now);
             turns.push(now);
             let within =
