@@ -111,7 +111,6 @@ impl Record {
         let metrics = target.app.counted.of(&target.api, || {
             if target.api.known { self.metrics.named_api(app, api) } else { self.metrics.api(app, api) }
         });
-        metrics.warm();
         self.target = Some((target.clone(), metrics));
     }
 
@@ -160,6 +159,7 @@ impl Record {
     pub fn tried(&mut self, endpoint: &Endpoint, ended: Attempt) {
         let result = ended.label();
         if let Some((_, metrics)) = &self.target {
+            metrics.warm();
             metrics.attempt(endpoint, result);
         }
         if ended != Attempt::Answered {
