@@ -243,7 +243,11 @@ where
                     Passed::SlowHead => break Unreadable::SlowHead,
                     Passed::Idle | Passed::Stuck => return Ok(Served::ToItsEnd),
                 },
-                () = activity.unless_in_call(rests.as_mut()) => return Ok(Served::Resting(connection.into_parts().io.into_inner())),
+                () = activity.unless_in_call(rests.as_mut()) => {
+                    let parts = connection.into_parts();
+                    // Where the next head began right behind a request, the library has read some of it.
+                    return Ok(Served::Resting(parts.io.into_inner().put_back(parts.read_buf)));
+                }
                 () = activity.unless_in_call(closing.as_mut()), if !is_closing => {
                     is_closing = true;
                     Pin::new(&mut connection).graceful_shutdown();

@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
+use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
@@ -25,8 +26,9 @@ pub(super) enum Protocol {
 #[derive(Debug)]
 pub(super) struct Stream {
     kind: Kind,
-    /// Read already, not yet given on.
-    ahead: Ahead,
+    /// Read already, not yet given on: the few bytes that tell HTTP/2 from HTTP/1.1, or that came first while nobody read,
+    /// or what the HTTP library had of the next request.
+    ahead: Bytes,
     /// What the HTTP library makes of bytes that are no request is not for the caller, who is told in
     /// [other words](Self::say_last).
     refusal: Refusal,
@@ -54,14 +56,6 @@ struct Socket {
     activity: Rc<Activity>,
 }
 
-/// At most the few bytes that tell HTTP/2 from HTTP/1.1, or that came first while nobody read.
-#[derive(Debug, Default)]
-struct Ahead {
-    bytes: [u8; PREFACE.len()],
-    len: usize,
-    given: usize,
-}
-
 // === impl Stream ===
 
 impl Stream {
@@ -87,7 +81,7 @@ impl Stream {
             Some(acceptor) => Either::Right(Box::new(acceptor.accept(socket).await?)),
             None => Either::Left(socket),
         };
-        Ok(Self { kind, ahead: Ahead::default(), refusal: Refusal::None, activity })
+        Ok(Self { kind, ahead: Bytes::new(), refusal: Refusal::None, activity })
     }
 
     /// Learns which HTTP is spoken: TLS settled that; without it the first bytes tell.
@@ -114,7 +108,7 @@ impl Stream {
                 break Protocol::Http1;
             }
         };
-        self.ahead = Ahead { bytes, len, given: 0 };
+        self.ahead = Bytes::copy_from_slice(&bytes[..len]);
         Ok(protocol)
     }
 
@@ -125,10 +119,21 @@ impl Stream {
     /// # Errors
     /// When the connection failed.
     pub(super) async fn wakes(&mut self) -> io::Result<bool> {
+        if !self.ahead.is_empty() {
+            return Ok(true);
+        }
         let mut bytes = [0; PREFACE.len()];
         let len = self.read(&mut bytes).await?;
-        self.ahead = Ahead { bytes, len, given: 0 };
+        self.ahead = Bytes::copy_from_slice(&bytes[..len]);
         Ok(len > 0)
+    }
+
+    /// Whoever read `unread` had no use for it: it is read again before anything else.
+    pub(super) fn put_back(mut self, unread: Bytes) -> Self {
+        if !unread.is_empty() {
+            self.ahead = [unread, self.ahead].concat().into();
+        }
+        self
     }
 
     /// Finds out, while a call is under way whose request was read, that its caller hung up. What the caller sends meanwhile
@@ -140,18 +145,17 @@ impl Stream {
     /// # Errors
     /// When the caller hung up, or the connection failed.
     fn poll_hung_up(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
-        if self.ahead.given < self.ahead.len || !self.activity.only_answers() {
+        if !self.ahead.is_empty() || !self.activity.only_answers() {
             return Ok(());
         }
         let mut bytes = [0; PREFACE.len()];
         let mut buf = ReadBuf::new(&mut bytes);
         let Poll::Ready(read) = Pin::new(&mut self.kind).poll_read(cx, &mut buf) else { return Ok(()) };
         read?;
-        let len = buf.filled().len();
-        if len == 0 {
+        if buf.filled().is_empty() {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
-        self.ahead = Ahead { bytes, len, given: 0 };
+        self.ahead = Bytes::copy_from_slice(buf.filled());
         Ok(())
     }
 
@@ -205,11 +209,9 @@ impl AsyncRead for Stream {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let Ahead { bytes, len, given } = &mut self.ahead;
-        if given < len {
-            let count = buf.remaining().min(*len - *given);
-            buf.put_slice(&bytes[*given..*given + count]);
-            *given += count;
+        if !self.ahead.is_empty() {
+            let count = buf.remaining().min(self.ahead.len());
+            buf.put_slice(&self.ahead.split_to(count));
             self.activity.bytes_came();
             return Poll::Ready(Ok(()));
         }

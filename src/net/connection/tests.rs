@@ -322,6 +322,29 @@ async fn a_connection_rests_a_second_after_its_last_answer() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_head_that_began_right_behind_a_request_is_not_lost_while_the_connection_rests() {
+    on_worker(async {
+        let (begun, end) = REQUEST.split_at(20);
+        for is_completed in [true, false] {
+            let mut caller = call(2, None);
+            caller.say(&[REQUEST, begun].concat()).await;
+            sleep(Duration::from_secs(3)).await;
+            if is_completed {
+                caller.say(end).await;
+                caller.settled().await;
+                caller.stream.shutdown().await.unwrap();
+            }
+            let answers = caller.rest().await;
+            let refusal = if is_completed { "" } else { &words(Unreadable::SlowHead) };
+            assert_eq!(answers.matches("200 OK").count(), 1 + usize::from(is_completed), "{answers}");
+            assert!(answers.ends_with(&["xx", refusal].concat()), "{answers}");
+            assert!(caller.began.elapsed() < HEADER_TIMEOUT * 2);
+        }
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_head_that_stays_at_its_first_byte_is_too_slow() {
     on_worker(async {
         for words in ["P", "POST / HTTP/1.1\r\nhos"] {
