@@ -54,6 +54,33 @@ async fn a_panic_costs_its_own_call_a_500_and_is_recorded() {
     assert!(metrics.contains(counted), "{metrics}");
 }
 
+#[test]
+fn a_call_that_has_begun_ends_with_the_worker_it_runs_on() {
+    /// Says that it was dropped, and whether that was in a panic.
+    struct Ends(std::rc::Rc<std::cell::Cell<bool>>);
+
+    impl Drop for Ends {
+        fn drop(&mut self) {
+            self.0.set(!std::thread::panicking());
+        }
+    }
+
+    let ended = std::rc::Rc::new(std::cell::Cell::new(false));
+    let worker = tokio::runtime::LocalRuntime::new().unwrap();
+    let tie = Tie::default();
+    let ends = Ends(std::rc::Rc::clone(&ended));
+    let call = Box::pin(async move {
+        let _ends = ends;
+        std::future::pending::<()>().await;
+    });
+    let call = ToItsEnd { call: Some(call), tie: tie.clone(), failed: || () };
+    worker.spawn_local(call);
+    worker.block_on(tokio::task::yield_now());
+    tie.begin();
+    drop(worker);
+    assert!(ended.get());
+}
+
 /// An egress proxy that lets nobody through until two want to, and `let_through` says so. What lies behind it answers
 /// every call, and notes when it came.
 fn upstream(
