@@ -184,6 +184,7 @@ impl Bucket {
 
     /// The first byte of an answer came.
     pub(super) fn answered(&mut self, token: InTransit, now: Instant) {
+        self.settle_budget(now);
         self.tokens.answered(token, now);
     }
 
@@ -243,10 +244,14 @@ impl Bucket {
     }
 
     fn settle_tokens(&mut self, now: Instant) {
+        self.settle_budget(now);
+        self.tokens.settle(now);
+    }
+
+    fn settle_budget(&mut self, now: Instant) {
         if !self.budget.is_whole() {
             self.tokens.set_first(self.budget.grow(now));
         }
-        self.tokens.settle(now);
     }
 }
 

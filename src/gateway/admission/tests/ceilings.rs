@@ -220,3 +220,20 @@ async fn too_many_for_the_app_is_a_share_of_what_it_sent_under_whatever_ceilings
     let of_app = gate.admission.readings().into_iter().find(|reading| &*reading.api == "*").unwrap();
     assert!((of_app.per_second - 14.0).abs() < 0.01, "{of_app:?}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_tells_how_far_a_cut_ceiling_has_grown_back() {
+    let gate = gate(100, |settings| settings.transit_max = Duration::from_secs(60)).await;
+    for _ in 0..40 {
+        gate.send(A, API).await;
+    }
+    assert!(gate.admission.throttled(&gate.grant(A, API), Throttle::Api));
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let mut permit = gate.admit(A, API, Duration::ZERO).await.unwrap();
+    permit.sent();
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    permit.answered(Instant::now());
+    let told = permit.take_remaining();
+    assert_eq!(told.len(), 1);
+    assert_eq!(told[0].ceiling.limit.get(), gate.reading(API).limit);
+}
