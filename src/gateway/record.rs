@@ -159,7 +159,6 @@ impl Record {
     pub fn tried(&mut self, endpoint: &Endpoint, ended: Attempt) {
         let result = ended.label();
         if let Some((_, metrics)) = &self.target {
-            metrics.warm();
             metrics.attempt(endpoint, result);
         }
         if ended != Attempt::Answered {

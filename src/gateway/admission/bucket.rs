@@ -1,6 +1,5 @@
 //! One ceiling in use: its tokens, the pace at which they go, and the budget that Tencent leaves it.
 
-use std::hint::black_box;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -88,13 +87,6 @@ impl Bucket {
         if let Some(leases) = &mut self.leases {
             leases.set(&rules.ceilings, rules.release());
         }
-    }
-
-    /// Reads something of each of its cache lines: see [`State::warm`](super::book).
-    pub(super) fn warm(&self) {
-        let (budget, pace) = (self.budget.is_whole(), self.pace.closed_until());
-        black_box((budget, self.number, pace, self.tokens.is_home()));
-        self.tokens.warm();
     }
 
     /// Brings everything up to `now`. `waiting`: whether calls wait for it.

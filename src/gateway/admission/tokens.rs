@@ -51,7 +51,6 @@
 //! releases are found in the order of time, so the queues stay sorted by appending and each step is O(1) amortised.
 
 use std::collections::VecDeque;
-use std::hint::black_box;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
@@ -137,14 +136,6 @@ impl Tokens {
     /// Whether there are as many tokens as are away: so it is unless there were more.
     pub(super) fn are_enough(&self) -> bool {
         self.windows.iter().all(|window| window.used(self.away()) <= window.limit())
-    }
-
-    /// Reads the ends of its queues, which lie elsewhere in memory: see [`State::warm`](super::book).
-    pub(super) fn warm(&self) {
-        if let Some(Window { released, .. }) = &self.windows.first {
-            let sent = self.in_transit.front().map(|sent| sent.at);
-            black_box((sent, released.front().copied(), released.get(12).copied(), released.back().copied()));
-        }
     }
 
     /// Takes a token, which must be at home.

@@ -1,6 +1,5 @@
 //! The counters of one API of one app, side by side, so that counting a call formats nothing and looks nowhere else.
 
-use std::hint::black_box;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -50,17 +49,6 @@ impl ApiMetrics {
             api,
             shared,
         }
-    }
-
-    /// Reads what a call that was answered is about to count into. With 1,000 apps in use that has left the caches since its
-    /// app's last call, and the processor waits for several cache lines at once when it is asked for them one right after
-    /// the other.
-    pub fn warm(&self) {
-        let of_endpoint = self.endpoints.first().map(|(_, of_endpoint)| {
-            (of_endpoint.upstream_duration.warm(), of_endpoint.attempts.first().map(|(_, count)| count.get()))
-        });
-        let calls = self.calls.first().map(|(_, count)| count.get());
-        black_box((self.call_duration.warm(), calls, of_endpoint));
     }
 
     /// Counts a call that was answered, refused ones too, and how long that took. `caller` comes from

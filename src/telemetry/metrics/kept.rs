@@ -17,11 +17,6 @@ pub(super) struct Kept<K, V> {
 }
 
 impl<K: Eq + Hash + Clone, V> Kept<K, V> {
-    /// What was made first.
-    pub(super) fn first(&self) -> Option<&(K, V)> {
-        self.first.get()
-    }
-
     /// Looks at that of `key`, if there is one.
     pub(super) fn at<R>(&self, key: &K, look: impl FnOnce(&V) -> R) -> Option<R> {
         match self.first.get()? {

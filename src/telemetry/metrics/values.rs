@@ -72,11 +72,6 @@ impl<const N: usize> Histogram<N> {
         Self { bounds, sum: AtomicU64::new(0), counts, beyond: AtomicU64::new(0) }
     }
 
-    /// Reads of the cache line in which most are counted: see [`ApiMetrics::warm`](super::ApiMetrics::warm).
-    pub(super) fn warm(&self) -> u64 {
-        self.sum.load(Ordering::Relaxed)
-    }
-
     pub(super) fn observe(&self, took: Duration) {
         let nanoseconds = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
         let nth = self.bounds.0.partition_point(|&bound| bound < nanoseconds);

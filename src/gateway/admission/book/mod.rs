@@ -117,7 +117,6 @@ impl Book {
         // Dropped after the lock, which its permits take.
         let mut unclaimed = Vec::new();
         let (mut state, now) = self.lock_at(now);
-        state.warm(ask.api.key);
         let refused = |reason, turn: Instant| Asked::Refused(NotAdmitted { reason, turn_in: turn - now });
         let changed = state.open(ask, &settings, now);
         if changed || state.app.is_some() {

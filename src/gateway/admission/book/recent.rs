@@ -1,13 +1,12 @@
 //! How many turns there were lately, for a ceiling that begins while calls are under way.
 
-use std::hint::black_box;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 /// How many calls of an app got a turn in the last second, under whatever ceilings or none.
 ///
-/// A slice of time has its place in a ring, so that nothing of it lies elsewhere in memory: see [`Pages`](super::pages).
+/// A slice of time has its place in a ring, so that nothing of it lies elsewhere in memory: see [`Pages`](super::pages::Pages).
 #[derive(Debug)]
 pub(super) struct Recent {
     since: Instant,
@@ -20,11 +19,6 @@ impl Recent {
     /// None so far; none before `since`.
     pub(super) fn new(since: Instant) -> Self {
         Self { since, latest: 0, turns: [0; SLICES] }
-    }
-
-    /// See [`State::warm`](super::state::State::warm).
-    pub(super) fn warm(&self) {
-        black_box((self.latest, self.turns[place(self.latest)]));
     }
 
     pub(super) fn count(&mut self, now: Instant) {

@@ -152,15 +152,6 @@ impl State {
         }
     }
 
-    /// Reads what a call is about to need. With 1,000 apps in use its app's things have left the caches since its last call,
-    /// and the processor waits for several cache lines at once when it is asked for them one right after the other.
-    pub(super) fn warm(&self, api: ApiKey) {
-        self.recent.warm();
-        if let Some(bucket) = self.page(api).and_then(|page| page.bucket.as_ref()) {
-            bucket.warm();
-        }
-    }
-
     /// Makes the buckets that a call needs and that are not in use yet. Says whether one changed that others wait for.
     pub(super) fn open(&mut self, ask: Ask<'_>, settings: &impl Fn() -> Arc<Settings>, now: Instant) -> bool {
         if !self.name.is(ask.app) {
