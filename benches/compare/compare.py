@@ -199,20 +199,21 @@ class Bench:
 
     def growth(self):
         """Two gateways that differ in their number of apps only, in turns as in `in_turns`."""
-        round, path = {}, f"/apps/app#{PATH}"
-        for apps in random.sample([1, 10_000], 2):
-            key = ("growth", apps)
-            if key not in self.turns:
-                port = 28300 + (apps > 1)
-                program = proxies.as_gateway(
-                    self.options.gateway, self.folder, port, name=f"apps{apps}", apps=apps)
-                self.running[key] = (program, port)
-                proxies.wait_until_it_answers(port, path.replace("#", "0"), patience=60)
-                # At its start the gateway signs for each app once, to know that it is ready.
-                proxies.wait_until_it_rests(program)
-                self.turns[key] = Turns(self.options, port, 64, self.options.turn, path=path, spread=min(apps, 1000))
-            program, _ = self.running[key]
-            round[str(apps)] = self.turns[key].take(program)
+        sizes, round, path = [1, 10_000], {}, f"/apps/app#{PATH}"
+        for port, apps in enumerate(sizes, start=28300):
+            if apps in self.running:
+                continue
+            program = proxies.as_gateway(self.options.gateway, self.folder, port, name=f"apps{apps}", apps=apps)
+            self.running[apps] = (program, port)
+            proxies.wait_until_it_answers(port, path.replace("#", "0"), patience=60)
+            # At its start the gateway signs for each app once, to know that it is ready.
+            proxies.wait_until_it_rests(program)
+            # All that are called have their UserSig and their counters before the first round.
+            measured(Load(self.options, "closed", port, 64, 2, path=path, spread=min(apps, 1000)))
+            self.turns[apps] = Turns(self.options, port, 64, self.options.turn, path=path, spread=min(apps, 1000))
+        for apps in random.sample(sizes, len(sizes)):
+            program, _ = self.running[apps]
+            round[str(apps)] = self.turns[apps].take(program)
         return round
 
     def start(self):
@@ -226,7 +227,7 @@ class Bench:
         return {"gateway": {"ms": took * 1e3}}
 
 
-# For each round that is asked for, of what is measured in short turns.
+# For each round that is asked for, of what is measured in turns of `--turn` seconds.
 SHORT_TURNS = {"saturated": 10, "growth": 10}
 MEASURES = ["saturated", "paced", "workers", "memory", "wakeups", "growth", "start"]
 
@@ -236,7 +237,7 @@ def main():
     parser.add_argument("measures", nargs="+", choices=[*MEASURES, "all", "table"])
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--seconds", type=float, default=2, help="how long each load counts")
-    parser.add_argument("--turn", type=float, default=0.2, help="the same for `saturated` and `growth`, of which there are many rounds")
+    parser.add_argument("--turn", type=float, default=0.2, help="the same for `saturated` and `growth`, with more rounds")
     parser.add_argument("--out", default="compare.json")
     parser.add_argument("--only", help="of those to compare, these: gateway,nginx")
     parser.add_argument("--gateway", default=str(ROOT / "target/release/usersig-gateway"))

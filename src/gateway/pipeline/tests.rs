@@ -1,8 +1,10 @@
 //! What happens to a call in which the gateway itself fails, and to one whose ceiling is lowered on its way.
 
+use std::cell::Cell;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::num::NonZeroU32;
+use std::rc::Rc;
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -57,7 +59,7 @@ async fn a_panic_costs_its_own_call_a_500_and_is_recorded() {
 #[test]
 fn a_call_that_has_begun_ends_with_the_worker_it_runs_on() {
     /// Says that it was dropped, and whether that was in a panic.
-    struct Ends(std::rc::Rc<std::cell::Cell<bool>>);
+    struct Ends(Rc<Cell<bool>>);
 
     impl Drop for Ends {
         fn drop(&mut self) {
@@ -65,10 +67,10 @@ fn a_call_that_has_begun_ends_with_the_worker_it_runs_on() {
         }
     }
 
-    let ended = std::rc::Rc::new(std::cell::Cell::new(false));
+    let ended = Rc::new(Cell::new(false));
     let worker = tokio::runtime::LocalRuntime::new().unwrap();
     let tie = Tie::default();
-    let ends = Ends(std::rc::Rc::clone(&ended));
+    let ends = Ends(Rc::clone(&ended));
     let call = Box::pin(async move {
         let _ends = ends;
         std::future::pending::<()>().await;
@@ -77,6 +79,7 @@ fn a_call_that_has_begun_ends_with_the_worker_it_runs_on() {
     worker.spawn_local(call);
     worker.block_on(tokio::task::yield_now());
     tie.begin();
+    assert!(!ended.get());
     drop(worker);
     assert!(ended.get());
 }

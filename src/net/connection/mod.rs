@@ -3,7 +3,8 @@
 //! A connection comes in with a service. The first bytes tell HTTP/1.1 from HTTP/2 with prior knowledge (over TLS the
 //! handshake does). Then requests are served until the caller leaves, a limit is passed, or the process ends:
 //!
-//! - a request's head must be complete `header_timeout` after its first byte;
+//! - a request's head must be complete `header_timeout` after its first byte, or after the answer before it, or a second
+//!   later where its beginning came in one piece with the request before;
 //! - a head that is too slow or too long, or that is no HTTP, ends the connection with a refusal in the caller's words
 //!   (over HTTP/2 with the protocol's own means);
 //! - a request that is answered before all of it was read ends the connection, once the caller had time to read that;
@@ -246,7 +247,7 @@ where
                 () = activity.unless_in_call(rests.as_mut()) => {
                     let parts = connection.into_parts();
                     // Where the next head began right behind a request, the library has read some of it.
-                    return Ok(Served::Resting(parts.io.into_inner().put_back(parts.read_buf)));
+                    return Ok(Served::Resting(parts.io.into_inner().put_back(&parts.read_buf)));
                 }
                 () = activity.unless_in_call(closing.as_mut()), if !is_closing => {
                     is_closing = true;

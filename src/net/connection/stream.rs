@@ -1,4 +1,4 @@
-//! A caller's stream: TCP, Unix or TLS, with the bytes that were read to learn the protocol put back in front.
+//! A caller's stream: TCP, Unix or TLS, with bytes put back in front that were read too early.
 
 use std::io;
 use std::pin::Pin;
@@ -128,10 +128,13 @@ impl Stream {
         Ok(len > 0)
     }
 
-    /// Whoever read `unread` had no use for it: it is read again before anything else.
-    pub(super) fn put_back(mut self, unread: Bytes) -> Self {
-        if !unread.is_empty() {
-            self.ahead = [unread, self.ahead].concat().into();
+    /// The beginning of a head was read too early: it is read again before anything else. Empty lines before it are
+    /// nothing (RFC 9112, section 2.2).
+    pub(super) fn put_back(mut self, head: &[u8]) -> Self {
+        let empty = head.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
+        let head = &head[empty..];
+        if !head.is_empty() {
+            self.ahead = [head, &self.ahead].concat().into();
         }
         self
     }

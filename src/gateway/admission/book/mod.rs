@@ -259,6 +259,7 @@ impl Book {
     pub(super) fn sent(&self, taken: &mut Taken) -> TakenInTransit {
         let granted = taken.granted;
         let (mut state, now) = self.lock_now();
+        state.left(granted, now);
         let mut in_transit = TakenInTransit::default();
         state.each_taken(taken, |bucket, hold, of| {
             *of(&mut in_transit) = Some(hold.sent(bucket, granted, now));

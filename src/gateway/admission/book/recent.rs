@@ -1,46 +1,68 @@
-//! How many turns there were lately, for a ceiling that begins while calls are under way.
+//! How many calls went lately, for a ceiling that begins while calls are under way.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// How many calls of an app got a turn in the last second, under whatever ceilings or none.
+/// How many calls of an app went in the last second, under whatever ceilings or none. The moments that it is told never go
+/// back.
 ///
-/// A slice of time has its place in a ring, so that nothing of it lies elsewhere in memory: see [`Pages`](super::pages::Pages).
+/// A slice of time has its place in a ring, so that nothing of it lies elsewhere in memory: see
+/// [`Pages`](super::pages::Pages).
 #[derive(Debug)]
 pub(super) struct Recent {
     since: Instant,
-    /// The latest slice in which there was a turn, counted from `since`.
+    /// The latest slice that was looked at, counted from `since`.
     latest: u64,
-    turns: [u32; SLICES],
+    calls: [u32; SLICES],
 }
 
 impl Recent {
     /// None so far; none before `since`.
     pub(super) fn new(since: Instant) -> Self {
-        Self { since, latest: 0, turns: [0; SLICES] }
+        Self { since, latest: 0, calls: [0; SLICES] }
     }
 
+    /// A call has its turn.
     pub(super) fn count(&mut self, now: Instant) {
-        self.forget(now);
-        let turns = &mut self.turns[place(self.latest)];
-        *turns = turns.saturating_add(1);
+        self.advance(now);
+        let calls = &mut self.calls[place(self.latest)];
+        *calls = calls.saturating_add(1);
     }
 
-    /// Those of the slice that ended a second ago count, too: rather one too many.
+    /// A call leaves that had its turn at `granted`: it counts where it leaves.
+    pub(super) fn left(&mut self, granted: Instant, now: Instant) {
+        // So it is nearly always, and the slice is the same one or the one before, for which there is room.
+        if now.saturating_duration_since(granted) < SLICE {
+            return;
+        }
+        self.advance(now);
+        let slice = self.slice(granted);
+        if slice + (SLICES as u64) > self.latest {
+            let calls = &mut self.calls[place(slice)];
+            *calls = calls.saturating_sub(1);
+        }
+        self.count(now);
+    }
+
+    /// How many there were. Up to two slices of those before count, too: never one too few.
     pub(super) fn within_a_second(&mut self, now: Instant) -> u32 {
-        self.forget(now);
-        self.turns.iter().fold(0, |sum, turns| sum.saturating_add(*turns))
+        self.advance(now);
+        self.calls.iter().fold(0, |sum, calls| sum.saturating_add(*calls))
     }
 
-    /// Makes the slice of `now` the latest.
-    fn forget(&mut self, now: Instant) {
-        let since = now.saturating_duration_since(self.since);
-        let slice = u64::try_from(since.as_nanos() / SLICE.as_nanos()).unwrap_or(u64::MAX);
+    /// Makes the slice of `now` the latest, and forgets those whose places are for it and for what lies between.
+    fn advance(&mut self, now: Instant) {
+        let slice = self.slice(now);
         for begun in (self.latest + 1..=slice).take(SLICES) {
-            self.turns[place(begun)] = 0;
+            self.calls[place(begun)] = 0;
         }
         self.latest = self.latest.max(slice);
+    }
+
+    fn slice(&self, moment: Instant) -> u64 {
+        let elapsed = moment.saturating_duration_since(self.since);
+        elapsed.as_secs() * IN_A_SECOND + u64::from(elapsed.subsec_nanos() / SLICE.subsec_nanos())
     }
 }
 
@@ -48,17 +70,22 @@ fn place(slice: u64) -> usize {
     (slice % SLICES as u64) as usize
 }
 
-/// So finely turns are counted.
+/// So finely calls are counted.
 const SLICE: Duration = Duration::from_millis(50);
-/// Those that make up a second, and the one that has begun.
-const SLICES: usize = 21;
+const IN_A_SECOND: u64 = 20;
+/// Those that make up a second, the one that has begun, and the one before in which a call may be counted that left later.
+const SLICES: usize = IN_A_SECOND as usize + 2;
+
+const _: () = assert!(SLICE.as_millis() as u64 * IN_A_SECOND == 1_000);
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const SECOND: Duration = Duration::from_secs(1);
+
     #[test]
-    fn turns_of_the_last_second_count_and_older_ones_do_not() {
+    fn calls_of_the_last_second_count_and_older_ones_do_not() {
         let start = Instant::now();
         let at = |ms| start + Duration::from_millis(ms);
         let mut recent = Recent::new(start);
@@ -66,31 +93,48 @@ mod tests {
             recent.count(at(ms));
         }
         assert_eq!(recent.within_a_second(at(980)), 4);
-        assert_eq!(recent.within_a_second(at(1_049)), 4, "rather one too many");
-        assert_eq!(recent.within_a_second(at(1_050)), 2);
-        assert_eq!(recent.within_a_second(at(1_100)), 1);
-        recent.count(at(1_979));
-        assert_eq!(recent.within_a_second(at(1_980)), 2);
+        assert_eq!(recent.within_a_second(at(1_099)), 4, "never one too few");
+        assert_eq!(recent.within_a_second(at(1_100)), 2);
+        assert_eq!(recent.within_a_second(at(1_150)), 1);
+        recent.count(at(2_029));
+        assert_eq!(recent.within_a_second(at(2_030)), 2);
         recent.count(at(1_000_000));
         assert_eq!(recent.within_a_second(at(1_000_000)), 1);
         assert_eq!(recent.within_a_second(at(2_000_000)), 0);
     }
 
     #[test]
-    fn whatever_the_moments_no_turn_of_the_last_second_is_forgotten() {
+    fn a_call_that_left_late_counts_from_then_on_and_once() {
         let start = Instant::now();
-        let mut recent = Recent::new(start);
-        let (mut now, mut turns) = (start, Vec::new());
-        for nth in 0..20_000_u64 {
-            // Steps from none to some 0.2 s, small ones more often.
-            now += Duration::from_micros(1 << ((nth.wrapping_mul(0x9e37_79b9) >> 7) % 18));
-            recent.count(now);
-            turns.push(now);
+        let at = |ms| start + Duration::from_millis(ms);
+        for late in [0, 40, 60, 700, 990, 1_040, 1_100, 20_000] {
+            let mut recent = Recent::new(start);
+            recent.count(at(10));
+            recent.left(at(10), at(10 + late));
+            assert_eq!(recent.within_a_second(at(10 + late)), 1, "{late}");
+            assert_eq!(recent.within_a_second(at(10 + late + 999)), 1, "{late}");
+            assert_eq!(recent.within_a_second(at(10 + late + 1_100)), 0, "{late}");
+        }
+    }
+
+    #[test]
+    fn whatever_the_moments_no_call_of_the_last_second_is_forgotten() {
+        let start = Instant::now();
+        let mut recent = Recent::new(start + SECOND);
+        let (mut now, mut calls) = (start + SECOND / 2, Vec::new());
+        let mut random = fastrand::Rng::with_seed(7);
+        for _ in 0..20_000 {
+            // Mostly far less than a slice, now and then more than all of them.
+            let bits = random.u32(..22);
+            now += Duration::from_micros(random.u64(..1 << bits));
+            if random.bool() {
+                recent.count(now);
+                calls.push(now);
+            }
             let within =
-                |longest: Duration| turns.iter().rev().take_while(|&&turn| now - turn < longest).count();
+                |longest: Duration| calls.iter().rev().take_while(|&&call| now - call < longest).count();
             let counted = recent.within_a_second(now) as usize;
-            let second = Duration::from_secs(1);
-            assert!((within(second)..=within(second + SLICE)).contains(&counted), "{counted}");
+            assert!((within(SECOND)..=within(SECOND + SLICE * 2)).contains(&counted), "{counted}");
         }
     }
 }

@@ -43,10 +43,10 @@ pub(super) struct State {
     pub(super) app_binds: bool,
     /// The ceilings of sources that have one of their own.
     pub(super) sources: Sources,
-    recent: Recent,
-    pub(super) apis: Pages,
     /// Who waits for anything of this app.
     pub(super) waiting: Fair<Source, Callers>,
+    recent: Recent,
+    pub(super) apis: Pages,
     started: Instant,
     /// When to look again at each API at which calls wait.
     pub(super) looks: BTreeSet<(Instant, ApiKey)>,
@@ -325,7 +325,12 @@ impl State {
         if self.app.as_mut().is_some_and(|app| app.bucket.is_forgettable(now)) {
             self.close_app();
         }
-        self.apis.is_empty() && self.sources.is_empty() && self.app.is_none() && self.counted.is_empty()
+        let is_quiet = self.recent.within_a_second(now) == 0;
+        is_quiet
+            && self.apis.is_empty()
+            && self.sources.is_empty()
+            && self.app.is_none()
+            && self.counted.is_empty()
     }
 
     /// A call passed in shadow mode that would have waited: for its API's ceiling, or the app's where its API has none.
@@ -379,6 +384,11 @@ impl State {
         let of_source = of_source_mut(&mut self.sources, source).map(|ceiling| take(&mut ceiling.bucket));
         self.recent.count(now);
         Taken { granted: now, changes: self.changes, api, source: source.clone(), of_api, of_app, of_source }
+    }
+
+    /// The last byte of a call was handed to the kernel that had its turn at `granted`.
+    pub(super) fn left(&mut self, granted: Instant, now: Instant) {
+        self.recent.left(granted, now);
     }
 
     /// Whether a call that had its turn and did not leave yet may do so: it has a token of each ceiling in force, and no

@@ -231,9 +231,31 @@ async fn an_answer_tells_how_far_a_cut_ceiling_has_grown_back() {
     tokio::time::sleep(Duration::from_secs(2)).await;
     let mut permit = gate.admit(A, API, Duration::ZERO).await.unwrap();
     permit.sent();
+    let before = gate.reading(API).limit;
     tokio::time::sleep(Duration::from_secs(20)).await;
     permit.answered(Instant::now());
     let told = permit.take_remaining();
     assert_eq!(told.len(), 1);
-    assert_eq!(told[0].ceiling.limit.get(), gate.reading(API).limit);
+    assert_eq!(told[0].ceiling.limit.get(), before + 20, "a hundredth of 100 in each second");
+}
+
+#[tokio::test(start_paused = true)]
+async fn calls_without_a_ceiling_count_when_tencent_asks_for_one_over_all_of_them() {
+    let off = |settings: &mut Settings| _ = settings.api.insert(API.parse().unwrap(), ApiCeiling::Off);
+    // Whether their connections stood at once, or only after a while.
+    for wait in [0, 1_500] {
+        let gate = gate(100, off).await;
+        let mut permits = Vec::new();
+        for _ in 0..50 {
+            permits.push(gate.admit(A, API, Duration::ZERO).await.unwrap());
+        }
+        tokio::time::sleep(ms(wait)).await;
+        permits.iter_mut().for_each(|permit| permit.sent());
+        drop(permits);
+        gate.admission.forget_idle();
+        tokio::time::sleep(ms(300)).await;
+        gate.send(A, API).await;
+        assert!(gate.admission.throttled(&gate.grant(A, API), Throttle::App));
+        assert_eq!(gate.reading("*").limit, 35, "seven tenths of 51");
+    }
 }

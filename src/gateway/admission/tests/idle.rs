@@ -77,3 +77,19 @@ async fn a_ceiling_of_which_a_token_is_out_is_not_forgotten() {
     gate.admission.forget_idle();
     assert!(gate.admission.books().is_empty());
 }
+
+#[tokio::test(start_paused = true)]
+async fn each_api_has_its_own_ceiling_whichever_were_forgotten_before_it() {
+    let third = "live_engine_http_srv/get_room_info";
+    let gate = gate(10, |_| ()).await;
+    gate.send(A, API).await;
+    tokio::time::advance(ms(60_000)).await;
+    gate.send(A, OTHER_API).await;
+    tokio::time::advance(ms(2_000)).await;
+    gate.admission.forget_idle();
+    for (nth, api) in (1..).zip([third, API, OTHER_API, third, API]) {
+        gate.send(A, api).await;
+        assert_eq!(gate.reading(api).used, if nth > 3 { 2 } else { 1 }, "{api}");
+    }
+    assert_eq!(gate.admission.readings().len(), 3);
+}
