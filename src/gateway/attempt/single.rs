@@ -25,7 +25,7 @@ use crate::net::client::Response;
 
 /// A try that has all it needs to be sent.
 pub(super) struct Ready<'a> {
-    /// Its permit, which is too large (232 bytes) to be handed from one to the next by itself.
+    /// Its permit, which is too large to be handed from one to the next by itself.
     leaving: Rc<Leaving>,
     usersig: Arc<UserSig>,
     pass: Pass<'a>,
@@ -91,7 +91,7 @@ pub(super) async fn prepare<'a>(
             let failure = Failure { cause: Cause::Timeout, may_have_arrived: false, endpoint: None };
             return Err(failure.into());
         }
-        // Nothing is awaited from here to the sending, so the pass holds for this UserSig.
+        // Nothing is awaited between the two, so the pass is one for this UserSig.
         match means.trips.enter(app) {
             Ok(Entered::Passed(pass)) => return Ok(Ready { leaving, usersig, pass, at: now }),
             Ok(Entered::Wait(waiting)) => {

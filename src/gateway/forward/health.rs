@@ -37,9 +37,8 @@ pub(super) struct AppHealth<'a> {
 /// The endpoints of an app as it is and as it was before a reload, if it calls as before.
 type Sites = Arc<[Site]>;
 
-/// How one endpoint of one app is. What the usual call looks at stands side by side: `repr(C)` keeps the order.
+/// How one endpoint of one app is.
 #[derive(Debug)]
-#[repr(C)]
 struct Site {
     /// In which second of the process the clocks were compared last, from 1.
     compared: AtomicU64,
@@ -235,7 +234,7 @@ impl Site {
     /// Once a second at most: all answers of one second say the same.
     fn compare_clocks(&self, headers: &Headers, tell: &Tell, now: Instant) {
         let second = (now - tell.since).as_secs() + 1;
-        // Nearly always so, and then nothing is written that other workers read, and no clock is looked at.
+        // Nearly always so, and then nothing is written, and no clock is looked at.
         if self.compared.load(Ordering::Relaxed) == second
             || self.compared.swap(second, Ordering::Relaxed) == second
         {

@@ -245,6 +245,7 @@ impl Departing<'_> {
     ) -> Result<Reply<'a>, Failure> {
         // A trial is one of new connections: a pooled one may be dead without knowing.
         let mut only_fresh = visit == Visit::Trial;
+        let target = signed(self.call, self.usersig).map_err(|error| self.failure(error.into(), endpoint))?;
         loop {
             let began = now.take().unwrap_or_else(Instant::now);
             let connection = match self.connect(endpoint, only_fresh, began).await {
@@ -259,8 +260,6 @@ impl Departing<'_> {
                     return Err(self.unanswered(cause, endpoint, visit, began));
                 }
             };
-            let target =
-                signed(self.call, self.usersig).map_err(|error| self.failure(error.into(), endpoint))?;
             // Making the connection may have taken long. From here on nothing holds the call back.
             if !self.leaving.permit.borrow_mut().confirm() {
                 connection.keep();

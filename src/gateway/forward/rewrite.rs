@@ -64,7 +64,7 @@ pub fn path_and_query(
     if url.len() > LONGEST_URL {
         return Err(BadUrl::TooLong(url.len()));
     }
-    // All the rest is made of checked names; reading it again takes 3,150 of a call's 65,000 instructions.
+    // All the rest is made of checked names; reading it again takes 3,150 instructions.
     if caller_query.is_some_and(|query| !can_stand_in_a_url(query)) {
         return Err(BadUrl::Character);
     }

@@ -128,7 +128,7 @@ impl Trips {
     pub fn check(&self, app: &App) -> Result<(), Tripped> {
         let standings = self.standings.load();
         // Nothing is against an app from before a reload that is gone.
-        let Some(standing) = standings.find(app, stands_alike) else { return Ok(()) };
+        let Some(standing) = standings.find(app, calls_alike) else { return Ok(()) };
         if standing.open_epoch().is_some() {
             return Ok(());
         }
@@ -173,14 +173,20 @@ impl Trips {
 
     fn standing(&self, app: &App) -> Arc<Standing> {
         let standings = self.standings.load();
-        // A call may hold an app from before a reload: what comes of it concerns nobody else.
-        standings.find(app, stands_alike).map_or_else(|| Arc::new(Standing::forgotten(app)), Arc::clone)
+        // A call may hold an app from before a reload: what comes of it concerns nobody else, if it is called otherwise now.
+        standings.find(app, calls_alike).map_or_else(|| Arc::new(Standing::forgotten(app)), Arc::clone)
     }
 }
 
 /// Whether what Tencent said of one holds for the other.
 fn stands_alike(a: &App, b: &App) -> bool {
-    a.name == b.name && a.identifier == b.identifier && a.keys == b.keys && a.endpoints == b.endpoints
+    calls_alike(a, b) && a.keys == b.keys
+}
+
+/// Whether what Tencent says to a call of one holds for the other, too: whichever keys it began with, a call is signed with
+/// those in force when it is sent.
+fn calls_alike(a: &App, b: &App) -> bool {
+    a.name == b.name && a.identifier == b.identifier && a.endpoints == b.endpoints
 }
 
 // === impl Standing ===

@@ -1,8 +1,8 @@
 //! How one app stands: what is decided, with the time as an argument.
 //!
-//! Every change of the UserSig's standing begins an *epoch*: a call tells its outcome together with the epoch in which it
-//! was let through, so that the hundred calls which were on their way with one bad UserSig raise one doubt, and cannot
-//! raise another about the next UserSig. While there is a doubt, one call at a time is let through: on trial. Each
+//! Every change of the UserSig's standing begins an *epoch*, and so does a trip: a call tells its outcome together with the
+//! epoch in which it was let through, so that the hundred calls which were on their way with one bad UserSig raise one
+//! doubt, and cannot raise another about the next UserSig, and none of them ends a trip that began meanwhile. While there is a doubt, one call at a time is let through: on trial. Each
 //! trial that is refused is counted, and none begins while [`HANDFUL`] are counted in the last minute: so of any six, the
 //! last is refused a minute after the first or later.
 
@@ -116,9 +116,11 @@ impl State {
     /// Tencent let the app in.
     pub(super) fn let_in(&mut self, ticket: Ticket) -> Option<Change> {
         self.refusals = 0;
-        if ticket.epoch == self.epoch {
-            self.doubt = None;
+        // One that was sent before says nothing of what has begun since.
+        if ticket.epoch != self.epoch {
+            return None;
         }
+        self.doubt = None;
         self.trip.take().map(|trip| Change::Closed(trip.cause))
     }
 
@@ -128,7 +130,9 @@ impl State {
             return None;
         }
         if self.trip.is_some() {
-            return if ticket.trial { self.probe_again(cause, at) } else { None };
+            // A probe whose UserSig was refused was told of already.
+            let is_news = ticket.trial && ticket.epoch == self.epoch;
+            return if is_news { self.probe_again(cause, at) } else { None };
         }
         self.refusals += 1;
         (self.refusals >= IN_A_ROW).then(|| self.trip(cause, FIRST_PROBE, at))
@@ -190,6 +194,7 @@ impl State {
     }
 
     fn trip(&mut self, cause: Cause, interval: Duration, at: Moment) -> Change {
+        self.epoch += 1;
         self.trip = Some(Trip { cause, interval, next_probe: at.after(interval) });
         Change::Tripped { cause, before: None }
     }

@@ -112,6 +112,7 @@ async fn an_app_that_is_changed_starts_anew_and_others_stay() {
     let before = apps("FAKE");
     let old = the_app(&before);
     let trips = Trips::new(&before, Arc::clone(&metrics));
+    let under_way = [(); 8].map(|()| passed(&trips, &old));
     for _ in 0..3 {
         passed(&trips, &old).refused(KEY);
     }
@@ -120,12 +121,16 @@ async fn an_app_that_is_changed_starts_anew_and_others_stay() {
     let after = apps("FAKEOTHER");
     trips.replace(&after);
     assert_eq!((trips.check(&the_app(&after)), gauge(&metrics)), (Ok(()), Some(false)));
-    // Calls that began before the reload trip nobody.
-    for _ in 0..4 {
-        passed(&trips, &old).refused(KEY);
-        passed(&trips, &old).quiet(KEY);
+    // Calls that were sent before the reload trip nobody.
+    for (nth, pass) in under_way.into_iter().enumerate() {
+        if nth % 2 == 0 { pass.refused(KEY) } else { pass.quiet(KEY) }
     }
     assert_eq!((trips.check(&the_app(&after)), gauge(&metrics)), (Ok(()), Some(false)));
+    // One that began before it and is sent after it is signed with the new key, so it stands with the others.
+    passed(&trips, &old).signature_refused(KEY);
+    let trial = passed(&trips, &the_app(&after));
+    assert!(matches!(trips.enter(&old), Ok(Entered::Wait(_))), "one at a time goes on trial");
+    drop(trial);
     trips.replace(&Apps::default());
     assert_eq!(trips.reading(&the_app(&after)), None);
 }

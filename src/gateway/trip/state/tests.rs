@@ -142,6 +142,46 @@ fn a_success_with_the_old_usersig_says_nothing_about_the_new_one() {
 }
 
 #[test]
+fn a_success_of_a_call_from_before_a_trip_does_not_end_it() {
+    let now = Instant::now();
+    let mut state = State::default();
+    let [slow, other] = [(); 2].map(|()| state.open(now));
+    state.quiet(QUIET_CAUSE, at(now));
+    assert_eq!(state.let_in(slow), None);
+    assert_eq!(state.tripped(), Some((QUIET_CAUSE, now + QUIET)));
+    let probe = state.open(now + QUIET);
+    assert_eq!(state.let_in(other), None);
+    assert_eq!(state.let_in(probe), Some(Change::Closed(QUIET_CAUSE)));
+}
+
+#[test]
+fn a_probe_whose_usersig_is_refused_lengthens_the_interval_once() {
+    let mut now = Instant::now();
+    let mut state = State::default();
+    // The one with which the handful is full trips the app.
+    for nth in 1..=HANDFUL {
+        let ticket = state.open(now);
+        let change = state.signature_refused(ticket, KEY, at(now));
+        assert_eq!(change.is_some(), nth == HANDFUL);
+        if nth == HANDFUL {
+            state.refused(ticket, KEY, at(now));
+        }
+        state.ended(ticket);
+    }
+    assert_eq!(state.tripped(), Some((KEY, now + S)));
+    // By then there is room for one more.
+    now += MINUTE;
+    for interval in [2, 4, 8, 16, 32, 60, 60] {
+        let probe = state.open(now);
+        assert_eq!(state.signature_refused(probe, KEY, at(now)), None);
+        assert_eq!(state.refused(probe, KEY, at(now)), None);
+        state.ended(probe);
+        assert_eq!(state.tripped(), Some((KEY, now + S * interval)));
+        now += MINUTE;
+    }
+}
+
+#[test]
 fn quiet_is_a_minute_and_then_one_probe() {
     let now = Instant::now();
     let mut state = State::default();

@@ -11,6 +11,7 @@
 mod body;
 mod head;
 
+use std::fmt;
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
@@ -51,8 +52,8 @@ pub(super) struct Lease {
     timer: Option<Pin<Box<Sleep>>>,
 }
 
-/// A request on its way out. Without bytes, there is none.
-#[derive(Debug, Default)]
+/// A request on its way out, with its UserSig. Without bytes, there is none.
+#[derive(Default)]
 struct Outgoing {
     bytes: Vec<u8>,
     written: usize,
@@ -212,6 +213,13 @@ impl Lease {
 impl Outgoing {
     fn is_sent(&self) -> bool {
         self.bytes.is_empty()
+    }
+}
+
+impl fmt::Debug for Outgoing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (length, written) = (self.bytes.len(), self.written);
+        f.debug_struct("Outgoing").field("length", &length).field("written", &written).finish()
     }
 }
 
