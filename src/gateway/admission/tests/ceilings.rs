@@ -250,7 +250,9 @@ async fn calls_without_a_ceiling_count_when_tencent_asks_for_one_over_all_of_the
             permits.push(gate.admit(A, API, Duration::ZERO).await.unwrap());
         }
         tokio::time::sleep(ms(wait)).await;
-        permits.iter_mut().for_each(|permit| permit.sent());
+        for permit in &mut permits {
+            permit.sent();
+        }
         drop(permits);
         gate.admission.forget_idle();
         tokio::time::sleep(ms(300)).await;
