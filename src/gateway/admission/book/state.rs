@@ -25,7 +25,8 @@ use crate::model::ceiling::Ceiling;
 use crate::model::hash_map::HashMap;
 
 /// Everything of one app that changes together. What every call touches stands first and side by side, since of 1,000 apps
-/// in use each one's is cold by its next call: `repr(C)` keeps the order.
+/// in use each one's is cold by its next call: `repr(C)` keeps the order, here and in what lies within. With it a call takes
+/// 0.975 of the CPU (0.924 to 1.022, 250 rounds) then, and with one app 0.988.
 #[derive(Debug)]
 #[repr(C)]
 pub(super) struct State {
