@@ -326,12 +326,9 @@ impl State {
         if self.app.as_mut().is_some_and(|app| app.bucket.is_forgettable(now)) {
             self.close_app();
         }
-        let is_quiet = self.recent.within_a_second(now) == 0;
-        is_quiet
-            && self.apis.is_empty()
-            && self.sources.is_empty()
-            && self.app.is_none()
-            && self.counted.is_empty()
+        let is_empty =
+            self.apis.is_empty() && self.sources.is_empty() && self.app.is_none() && self.counted.is_empty();
+        is_empty && self.recent.within_a_second(now) == 0
     }
 
     /// A call passed in shadow mode that would have waited: for its API's ceiling, or the app's where its API has none.
