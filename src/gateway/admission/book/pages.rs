@@ -1,7 +1,12 @@
 //! The pages of a book, found by API.
 
-use super::state::Page;
-use crate::gateway::target::ApiKey;
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use crate::gateway::admission::bucket::Bucket;
+use crate::gateway::admission::queue::Queue;
+use crate::gateway::target::{Api, ApiKey};
 use crate::model::hash_map::HashMap;
 
 /// A page for each API of an app that is in use.
@@ -16,6 +21,21 @@ pub(super) struct Pages {
     first: Option<(ApiKey, Page)>,
     others: HashMap<ApiKey, Page>,
 }
+
+/// One API's page in the book. What every call touches is side by side: the end of the bucket and the beginning of the queue.
+#[derive(Debug)]
+#[repr(C)]
+pub(super) struct Page {
+    pub(super) api: Arc<Api>,
+    pub(super) look: Option<Instant>,
+    /// The number of its latest turn among those of the whole app; 0: none yet.
+    pub(super) latest_turn: u64,
+    /// `None`: the API has no ceiling.
+    pub(super) bucket: Option<Bucket>,
+    pub(super) queue: Queue,
+}
+
+// === impl Pages ===
 
 impl Pages {
     pub(super) fn get(&self, api: ApiKey) -> Option<&Page> {
@@ -63,5 +83,17 @@ impl Pages {
 
     pub(super) fn is_empty(&self) -> bool {
         self.first.is_none() && self.others.is_empty()
+    }
+}
+
+// === impl Page ===
+
+impl Page {
+    /// Whether a call that waits here may go now, as far as the API's own ceiling says.
+    pub(super) fn is_ready(&mut self, now: Instant) -> bool {
+        self.bucket.as_mut().is_none_or(|bucket| {
+            bucket.settle(true, now);
+            bucket.is_ready(now)
+        })
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use super::pages::Pages;
+use super::pages::{Page, Pages};
 use super::recent::Recent;
 use super::{Ask, WHOLE_APP};
 use crate::gateway::admission::Settings;
@@ -19,7 +19,7 @@ use crate::gateway::admission::queue::Queue;
 use crate::gateway::admission::shared::{Leases, Replica};
 use crate::gateway::admission::tokens::InTransit;
 use crate::gateway::caller::{Group, Source};
-use crate::gateway::target::{Api, ApiKey};
+use crate::gateway::target::ApiKey;
 use crate::model::app::AppName;
 use crate::model::ceiling::Ceiling;
 use crate::model::hash_map::HashMap;
@@ -104,19 +104,6 @@ pub(super) struct SourceCeiling {
 
 /// The callers of one source that wait, and at which APIs.
 pub(super) type Callers = Fair<Arc<str>, Fair<ApiKey, Waits>>;
-
-/// One API's page in the book. What every call touches is side by side: the end of the bucket and the beginning of the queue.
-#[derive(Debug)]
-#[repr(C)]
-pub(super) struct Page {
-    pub(super) api: Arc<Api>,
-    pub(super) look: Option<Instant>,
-    /// The number of its latest turn among those of the whole app; 0: none yet.
-    pub(super) latest_turn: u64,
-    /// `None`: the API has no ceiling.
-    pub(super) bucket: Option<Bucket>,
-    pub(super) queue: Queue,
-}
 
 #[derive(Debug)]
 pub(super) struct AppCeiling {
@@ -456,16 +443,6 @@ impl State {
 
 /// Which of a call's tokens is meant.
 pub(super) type OfTaken = fn(&mut TakenInTransit) -> &mut Option<InTransit>;
-
-impl Page {
-    /// Whether a call that waits here may go now, as far as the API's own ceiling says.
-    pub(super) fn is_ready(&mut self, now: Instant) -> bool {
-        self.bucket.as_mut().is_none_or(|bucket| {
-            bucket.settle(true, now);
-            bucket.is_ready(now)
-        })
-    }
-}
 
 /// From now on the bucket's ceiling is shared with other replicas, if there are any.
 fn share(bucket: &mut Bucket, replica: Option<&Arc<Replica>>, id: &str, now: Instant) {
