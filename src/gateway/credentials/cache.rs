@@ -22,7 +22,7 @@ pub struct Credentials {
     /// What a reload replaces, in one move.
     pub(super) live: ArcSwap<Live>,
     /// Signings under way, by the generation that they follow: whoever asks for the same one waits for it. The UserSig
-    /// itself goes into its slot and nowhere else, so that it is wiped once it is replaced.
+    /// itself goes into its slot and is kept nowhere else, so that it is wiped once it is replaced.
     signing: Cache<u64, ()>,
     /// The last generation given out, over all slots.
     generations: AtomicU64,

@@ -41,7 +41,7 @@ pub(super) enum Visit {
     Usual,
     /// To see whether the endpoint, which is passed over, has recovered.
     Trial,
-    /// It is passed over, and so are all the others.
+    /// It is passed over, and there is none left that is not.
     LastResort,
 }
 

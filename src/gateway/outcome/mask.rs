@@ -11,7 +11,7 @@ use std::fmt;
 
 use bytes::{Bytes, BytesMut};
 
-/// Masks one UserSig in one answer. It holds it as whoever makes it does, so that there is no further copy of it in memory.
+/// Masks one UserSig in one answer. It holds it as whoever makes it does, so that no copy of it is made for that.
 pub struct Masker<S> {
     usersig: S,
     /// So many bytes of it are searched for.

@@ -29,7 +29,7 @@ pub(super) struct State {
     epoch: u64,
     /// In a row, with no success between.
     refusals: u32,
-    /// When a UserSig was refused, in the last minute; at most [`HANDFUL`].
+    /// When a UserSig was refused, in the last minute. No trial begins while there are [`HANDFUL`].
     refused_signatures: VecDeque<Instant>,
     /// The answer for which UserSigs are in doubt.
     doubt: Option<Cause>,
