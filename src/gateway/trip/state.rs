@@ -1,10 +1,11 @@
 //! How one app stands: what is decided, with the time as an argument.
 //!
-//! Every change of the UserSig's standing begins an *epoch*, and so does a trip: a call tells its outcome together with the
-//! epoch in which it was let through, so that the hundred calls which were on their way with one bad UserSig raise one
-//! doubt, and cannot raise another about the next UserSig, and none of them ends a trip that began meanwhile. While there is a doubt, one call at a time is let through: on trial. Each
-//! trial that is refused is counted, and none begins while [`HANDFUL`] are counted in the last minute: so of any six, the
-//! last is refused a minute after the first or later.
+//! Every change of the UserSig's standing begins an *epoch*, and so does a trip: a call tells its outcome together with
+//! the epoch in which it was let through, so that the hundred calls which were on their way with one bad UserSig raise
+//! one doubt, and cannot raise another about the next UserSig, and none of them ends a trip that began meanwhile. While
+//! there is a doubt, one call at a time is let through: on trial. Each trial that is refused is counted, and none
+//! begins while [`HANDFUL`] are counted in the last minute: so of any six, the last is refused a minute after the first
+//! or later.
 
 use std::collections::VecDeque;
 use std::time::Duration;
