@@ -91,8 +91,8 @@ pub async fn run(
             now: ready.at,
         };
         // What is rare is boxed, here and further in: a call's future has room for the largest of its steps, and is
-        // moved whole. That took 10,000 instructions. And what is large is pinned before it is awaited,
-        // so that it is moved once and not twice.
+        // moved whole. That took 10,000 instructions. And what is large is pinned before it is awaited, so that it is moved
+        // once and not twice.
         let tried = match before {
             None => pin!(single::send(means, ready, call, sending, record)).await,
             Some(result) => {
